@@ -1,0 +1,184 @@
+"""Filters over chunks: `lang = "en" and year >= 2020 and source in ("a", "b")`, parsed once, run by the engine.
+
+or_filter   := and_filter ("or" and_filter)*
+and_filter  := not_filter ("and" not_filter)*
+not_filter  := "not" not_filter | "(" or_filter ")" | comparison
+comparison  := field ("=" | "!=" | "<" | "<=" | ">" | ">=") value | field ["not"] "in" "(" value ("," value)* ")"
+value       := "text" | 'text' | number | true | false
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from core.errors import InputError
+
+# Fields that every chunk has, by the key they are stored under; all others are metadata, stored under `meta.`.
+BUILT_IN = {"document_id": "document_id", "uri": "uri", "title": "title", "page": "page", "headings": "headings"}
+
+Value = str | int | float | bool
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """`key operator value`, with operator one of = < <= > >=."""
+
+    key: str
+    operator: str
+    value: Value
+
+
+@dataclass(frozen=True, slots=True)
+class OneOf:
+    """`key in values`."""
+
+    key: str
+    values: tuple[Value, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Not:
+    """The opposite of a filter; a chunk that lacks the field passes."""
+
+    part: Filter
+
+
+@dataclass(frozen=True, slots=True)
+class All:
+    """Every part must hold."""
+
+    parts: tuple[Filter, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Some:
+    """At least one part must hold."""
+
+    parts: tuple[Filter, ...]
+
+
+Filter = Comparison | OneOf | Not | All | Some
+
+_TOKEN = re.compile(r"""\s*(?:(?P<text>"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')|(?P<operator><=|>=|!=|=|<|>|\(|\)|,)"""
+                    r"""|(?P<number>-?\d+(?:\.\d+)?(?![\w.]))|(?P<word>[^\s"'<>=!(),]+))""")  # fmt: skip
+
+
+def parse_filter(expression: str, fields: Collection[str]) -> Filter:
+    """The filter that `expression` spells; `fields` are the metadata fields that the index knows.
+
+    Raises `InputError` with the place of a syntax error, or the known fields for an unknown one.
+    """
+    parser = _Parser(expression, fields)
+    parsed = parser.either()
+    if parser.peek() is not None:
+        parser.fail("expected 'and', 'or' or the end")
+    return parsed
+
+
+class _Parser:
+    def __init__(self, expression: str, fields: Collection[str]):
+        self.expression = expression
+        self.fields = fields
+        self.tokens: list[tuple[str, str, int]] = []
+        self.at = 0
+        position = 0
+        end = len(expression.rstrip())
+        while position < end:
+            match = _TOKEN.match(expression, position)
+            if match is None:
+                raise InputError(f"Filter: can't read {expression[position:].strip()!r} at character {position + 1}.")
+            self.tokens.append((match.lastgroup or "", match[match.lastgroup or 0], match.start(match.lastgroup or 0)))
+            position = match.end()
+
+    def peek(self) -> str | None:
+        return self.tokens[self.at][1] if self.at < len(self.tokens) else None
+
+    def fail(self, expected: str) -> None:
+        found, place = (
+            (f"found {self.tokens[self.at][1]!r}", self.tokens[self.at][2] + 1)
+            if self.at < len(self.tokens)
+            else ("the filter ends", len(self.expression) + 1)
+        )
+        raise InputError(f"Filter: {expected}, but {found} at character {place} of {self.expression!r}.")
+
+    def accept(self, *words: str) -> str | None:
+        token = self.peek()
+        if token is not None and self.tokens[self.at][0] != "text" and token.lower() in words:
+            self.at += 1
+            return token.lower()
+        return None
+
+    def expect(self, word: str) -> None:
+        if self.accept(word) is None:
+            self.fail(f"expected {word!r}")
+
+    def either(self) -> Filter:
+        parts = [self.both()]
+        while self.accept("or"):
+            parts.append(self.both())
+        return parts[0] if len(parts) == 1 else Some(tuple(parts))
+
+    def both(self) -> Filter:
+        parts = [self.single()]
+        while self.accept("and"):
+            parts.append(self.single())
+        return parts[0] if len(parts) == 1 else All(tuple(parts))
+
+    def single(self) -> Filter:
+        if self.accept("not"):
+            return Not(self.single())
+        if self.accept("("):
+            inner = self.either()
+            self.expect(")")
+            return inner
+        return self.comparison()
+
+    def comparison(self) -> Filter:
+        key = self.field()
+        negated = bool(self.accept("not"))
+        if self.accept("in"):
+            self.expect("(")
+            values = [self.value()]
+            while self.accept(","):
+                values.append(self.value())
+            self.expect(")")
+            return Not(OneOf(key, tuple(values))) if negated else OneOf(key, tuple(values))
+        operator = None if negated else self.accept("=", "!=", "<", "<=", ">", ">=")
+        if operator is None:
+            self.fail("expected =, !=, <, <=, >, >= or in")
+        value = self.value()
+        if operator == "!=":
+            return Not(Comparison(key, "=", value))
+        if operator != "=" and (isinstance(value, str | bool)):
+            raise InputError(f"Filter: {operator} compares numbers, not {value!r}.")
+        return Comparison(key, operator or "=", value)
+
+    def field(self) -> str:
+        if self.peek() is None or self.tokens[self.at][0] != "word":
+            self.fail("expected a field name")
+        name = self.tokens[self.at][1]
+        self.at += 1
+        if name in BUILT_IN:
+            return BUILT_IN[name]
+        if name in self.fields:
+            return f"meta.{name}"
+        known = sorted({*BUILT_IN, *self.fields})
+        close = difflib.get_close_matches(name, known, n=1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        raise InputError(f"Filter: unknown field {name!r}.{hint} This index knows: {', '.join(known)}.")
+
+    def value(self) -> Value:
+        if self.peek() is None:
+            self.fail("expected a value")
+        kind, token, _ = self.tokens[self.at]
+        if kind == "operator":
+            self.fail("expected a value")
+        self.at += 1
+        if kind == "text":
+            return re.sub(r"\\(.)", r"\1", token[1:-1])
+        if kind == "number":
+            return float(token) if "." in token else int(token)
+        return {"true": True, "false": False}.get(token.lower(), token)

@@ -1,0 +1,79 @@
+"""Every setting, read once at the edge from `limpid.toml`, `LIMPID_*` variables and flags, in rising order."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+from core.embed.weights import DEFAULT_MODEL
+from core.errors import ConfigError
+
+
+def default_cache_dir() -> Path:
+    """The user's cache folder for Limpid (`XDG_CACHE_HOME` is honoured)."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "limpid"
+
+
+class Settings(BaseSettings):
+    """All settings with their defaults; frozen once read."""
+
+    model_config = SettingsConfigDict(env_prefix="LIMPID_", toml_file="limpid.toml", frozen=True, extra="forbid")
+
+    index: str = Field("./.limpid", description="Folder of the embedded index, or the URL of a Qdrant server.")
+    collection: str = Field("limpid", description="Collection on a Qdrant server.", min_length=1)
+    qdrant_api_key: SecretStr | None = Field(None, description="API key of the Qdrant server.")
+
+    model: str = Field(DEFAULT_MODEL, description="Name or folder of any sentence-transformers model.")
+    device: str = Field("cpu", description="'cpu' runs the encoder with OpenVINO, 'cuda' with sentence-transformers.")
+    cache_dir: Path = Field(default_factory=default_cache_dir, description="Folder for encoder graphs.")
+    offline: bool = Field(False, description="Never ask a model hub.")
+
+    chunk_tokens: int = Field(200, ge=16, description="Largest chunk in encoder tokens, without its headings.")
+    language: str = Field("english", description="Language of BM25's stemmer and stop words.")
+    bm25_k1: float = Field(1.2, ge=0, description="BM25's term-frequency saturation.")
+    bm25_b: float = Field(0.75, ge=0, le=1, description="BM25's length normalisation.")
+
+    candidates: int = Field(100, ge=1, le=10_000, description="Candidates that each leg of a search contributes.")
+    dense_weight: float = Field(0.6, ge=0, le=1, description="Weight of the dense score in the convex fusion.")
+
+    max_document_mb: float = Field(20, gt=0, description="Larger documents are refused, one by one.")
+    min_free_mb: float = Field(256, ge=0, description="Refuse to write when less would be left free on the disk.")
+
+    host: str = Field("127.0.0.1", description="Address that `limpid serve` listens on.")
+    port: int = Field(8000, ge=0, le=65535, description="Port that `limpid serve` listens on.")
+    api_keys: SecretStr | None = Field(None, description="Comma-separated bearer keys; set, every request needs one.")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Flags win over variables, variables over the file."""
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+    @property
+    def is_server(self) -> bool:
+        """Whether the index is on a Qdrant server rather than in a folder."""
+        return self.index.startswith(("http://", "https://"))
+
+
+def read_settings(**flags: Any) -> Settings:
+    """The settings with `flags` on top; flags that are None count as not given.
+
+    Raises `ConfigError`, naming each wrong setting, its value's fault and where settings come from.
+    """
+    try:
+        return Settings(**{name: value for name, value in flags.items() if value is not None})
+    except ValidationError as error:
+        faults = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
+        raise ConfigError(f"{faults}. Settings come from limpid.toml, LIMPID_* variables and flags.") from None
+    except ValueError as error:  # a limpid.toml that isn't TOML
+        raise ConfigError(f"limpid.toml can't be read: {error}.") from None

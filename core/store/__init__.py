@@ -1,0 +1,130 @@
+"""Where chunks live: one protocol, embedded Qdrant Edge by default, a Qdrant server or cluster for scale.
+
+A collection holds three kinds of points, told apart by the payload field `kind`: `chunk` (with vectors), `document`
+(one record for each document, no vectors) and `index` (one, what the whole index remembers). Everything that must
+hold together is therefore in one place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from core.filters import Filter
+from core.sparse import SparseVector
+from core.types import Chunk, DocumentRecord
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddedChunk:
+    """A chunk ready to be written: `dense` float32 (dim,), `sentences` float32 (n_sentences, dim), rows of length 1."""
+
+    chunk: Chunk
+    generation: str
+    dense: np.ndarray
+    sentences: np.ndarray
+    sparse: SparseVector
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """What each leg found: chunk ids with raw scores, best first, ties by id."""
+
+    dense: list[tuple[str, float]]
+    sparse: list[tuple[str, float]]
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """Exact scores of one chunk for one query."""
+
+    cosine: float
+    sentence: float  # MaxSim over the chunk's sentence vectors
+    sparse: float  # BM25, 0 where no term occurs
+
+
+@dataclass(frozen=True, slots=True)
+class StoredChunk:
+    """A chunk read back, with the vectors that were asked for."""
+
+    chunk: Chunk
+    dense: np.ndarray | None = None
+    sentences: np.ndarray | None = None
+
+
+class Store(Protocol):
+    """One collection. Every method may raise `DependencyError`; ids are the chunks' own."""
+
+    def read_meta(self) -> dict | None:
+        """What the index remembers of itself, None in a new collection."""
+        ...
+
+    def write_meta(self, meta: dict) -> None:
+        """Replace what the index remembers of itself."""
+        ...
+
+    def upsert(self, chunks: Sequence[EmbeddedChunk], records: Sequence[DocumentRecord]) -> None:
+        """Write whole documents: after a crash each is either there with its record or is found by `unsettled`."""
+        ...
+
+    def settle(self, record: DocumentRecord) -> None:
+        """Remove the chunks of a document that aren't of its current generation, then mark it settled."""
+        ...
+
+    def delete_documents(self, document_ids: Sequence[str]) -> None:
+        """Remove documents with all their chunks; unknown ids are ignored."""
+        ...
+
+    def update_sparse(self, vectors: Sequence[tuple[str, SparseVector]]) -> None:
+        """Replace the BM25 vectors of chunks."""
+        ...
+
+    def index_field(self, key: str, kind: str) -> None:
+        """Index a payload field so that filters on it are fast; kind is keyword, integer, float or bool."""
+        ...
+
+    def candidates(
+        self, dense: np.ndarray | None, sparse: SparseVector | None, limit: int, where: Filter | None = None
+    ) -> Candidates:
+        """The best chunks of each leg that is asked for, in one round trip."""
+        ...
+
+    def score(self, ids: Sequence[str], dense: np.ndarray, sparse: SparseVector) -> dict[str, Scores]:
+        """Exact scores of the given chunks on every leg, in one round trip."""
+        ...
+
+    def fetch(self, ids: Sequence[str], *, sentences: bool = False) -> dict[str, StoredChunk]:
+        """Chunks by id, with their sentence vectors if asked; unknown ids are left out."""
+        ...
+
+    def owners(self, ids: Sequence[str]) -> dict[str, str]:
+        """Document ids of chunks; unknown ids are left out."""
+        ...
+
+    def scan(self, *, vectors: bool = False, batch: int = 256) -> Iterator[list[StoredChunk]]:
+        """All chunks in the order of their ids, in batches."""
+        ...
+
+    def records(self, *, unsettled: bool = False) -> Iterator[DocumentRecord]:
+        """All document records without their texts, or only those with an unfinished update."""
+        ...
+
+    def record(self, document_id: str) -> DocumentRecord | None:
+        """One document's record with its text."""
+        ...
+
+    def count_chunks(self) -> int:
+        """Number of chunks."""
+        ...
+
+    def optimize(self) -> None:
+        """Build what makes queries fast (HNSW); returns when done."""
+        ...
+
+    def close(self) -> None:
+        """Write everything to disk and let go of the collection."""
+        ...

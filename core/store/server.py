@@ -1,0 +1,326 @@
+"""The scale-out store: a collection on a Qdrant server or cluster, through qdrant-client."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+
+import numpy as np
+from qdrant_client import QdrantClient, models
+from qdrant_client.http.exceptions import ApiException, ResponseHandlingException, UnexpectedResponse
+
+from core import filters
+from core.errors import ConfigError, DependencyError, NotFound
+from core.sparse import SparseVector
+from core.store import Candidates, EmbeddedChunk, Scores, StoredChunk
+from core.store import payload as form
+from core.types import DocumentRecord
+
+# As in the embedded store, so that both answer alike.
+HNSW_M, HNSW_EF_CONSTRUCT, HNSW_EF = 16, 200, 128
+FULL_SCAN_KB = 10_000
+# Points to a request: with their sentence vectors about 5 MB of JSON, far below the server's limit of 32 MB.
+POINTS_PER_REQUEST = 64
+TIMEOUT_S = 60
+_FIELD_KINDS = {
+    "keyword": models.PayloadSchemaType.KEYWORD,
+    "integer": models.PayloadSchemaType.INTEGER,
+    "float": models.PayloadSchemaType.FLOAT,
+    "bool": models.PayloadSchemaType.BOOL,
+}
+
+
+def connect(url: str, api_key: str | None) -> QdrantClient:
+    """A client for a server. Raises `ConfigError` for an address that can't be one."""
+    try:
+        return QdrantClient(url=url, api_key=api_key, timeout=TIMEOUT_S, check_compatibility=False)
+    except ValueError as error:
+        raise ConfigError(f"{url!r} isn't the address of a Qdrant server: {error}.") from None
+
+
+class ServerStore:
+    """See `core.store.Store`. A document's record is marked before and released after its chunks are written."""
+
+    def __init__(self, client: QdrantClient, collection: str, dimension: int | None = None):
+        """Opens `collection`; with `dimension`, makes it where it doesn't exist. The client is closed with the store.
+
+        Raises `NotFound` where there is no such collection, `DependencyError` where the server can't be reached.
+        """
+        self._client = client
+        self._collection = collection
+        with self._translated():
+            if client.collection_exists(collection):
+                return
+            if dimension is None:
+                raise NotFound(
+                    f"The server has no collection {collection!r}. Make it: limpid ingest PATH --index URL "
+                    f"--collection {collection}"
+                )
+            client.create_collection(collection, **_config(dimension))
+            for key, kind in form.INDEXED.items():
+                self.index_field(key, kind)
+
+    def read_meta(self) -> dict | None:
+        """See `Store`."""
+        found = self._retrieve([form.META_ID])
+        return form.meta_of(found[0].payload) if found else None
+
+    def write_meta(self, meta: dict) -> None:
+        """See `Store`."""
+        self._upsert([models.PointStruct(id=form.META_ID, vector={}, payload=form.meta_payload(meta))])
+
+    def upsert(self, chunks: Sequence[EmbeddedChunk], records: Sequence[DocumentRecord]) -> None:
+        """See `Store`."""
+        self._upsert([_record_point(self._marked(record)) for record in records])
+        for start in range(0, len(chunks), POINTS_PER_REQUEST):
+            self._upsert([_chunk_point(embedded) for embedded in chunks[start : start + POINTS_PER_REQUEST]])
+        self._upsert([_record_point(record) for record in records])
+
+    def settle(self, record: DocumentRecord) -> None:
+        """See `Store`."""
+        of_document = [_equals("kind", "chunk"), _equals("document_id", record.id)]
+        self._delete(models.Filter(must=of_document, must_not=[_equals("generation", record.generation)]))
+        with self._translated():
+            self._client.set_payload(
+                self._collection, {"settling": False}, points=[form.record_id(record.id)], wait=True
+            )
+
+    def delete_documents(self, document_ids: Sequence[str]) -> None:
+        """See `Store`."""
+        for document_id in document_ids:
+            self._delete(models.Filter(must=[_equals("document_id", document_id)]))
+
+    def update_sparse(self, vectors: Sequence[tuple[str, SparseVector]]) -> None:
+        """See `Store`."""
+        points = [models.PointVectors(id=key, vector={form.SPARSE: _sparse(vector)}) for key, vector in vectors]
+        with self._translated():
+            self._client.update_vectors(self._collection, points, wait=True)
+
+    def index_field(self, key: str, kind: str) -> None:
+        """See `Store`."""
+        with self._translated():
+            self._client.create_payload_index(self._collection, key, _FIELD_KINDS[kind], wait=True)
+
+    def candidates(
+        self,
+        dense: np.ndarray | None,
+        sparse: SparseVector | None,
+        limit: int,
+        where: filters.Filter | None = None,
+    ) -> Candidates:
+        """See `Store`."""
+        condition = _filter(where) if where is not None else None
+        requests = []
+        if dense is not None:
+            params = models.SearchParams(hnsw_ef=max(HNSW_EF, limit))
+            requests.append(
+                models.QueryRequest(
+                    query=dense.tolist(), using=form.DENSE, limit=limit, filter=condition, params=params
+                )
+            )
+        if sparse is not None and sparse.indices:
+            requests.append(
+                models.QueryRequest(query=_sparse(sparse), using=form.SPARSE, limit=limit, filter=condition)
+            )
+        found = [_ranked(points) for points in self._query(requests)]
+        return Candidates(found.pop(0) if dense is not None else [], found.pop(0) if found else [])
+
+    def score(self, ids: Sequence[str], dense: np.ndarray, sparse: SparseVector) -> dict[str, Scores]:
+        """See `Store`."""
+        if not ids:
+            return {}
+        vector = dense.tolist()
+        queries: list[tuple[object, str]] = [(vector, form.DENSE), ([vector], form.SENTENCES)]
+        if sparse.indices:
+            queries.append((_sparse(sparse), form.SPARSE))
+        only = models.Filter(must=[models.HasIdCondition(has_id=list(ids))])
+        exact = models.SearchParams(exact=True)
+        requests = [
+            models.QueryRequest(query=query, using=using, limit=len(ids), filter=only, params=exact)
+            for query, using in queries
+        ]
+        found = [{str(point.id): point.score for point in points} for points in self._query(requests)]
+        lexical = found[2] if sparse.indices else {}
+        return {
+            chunk_id: Scores(cosine, found[1].get(chunk_id, cosine), lexical.get(chunk_id, 0.0))
+            for chunk_id, cosine in found[0].items()
+        }
+
+    def fetch(self, ids: Sequence[str], *, sentences: bool = False) -> dict[str, StoredChunk]:
+        """See `Store`."""
+        points = self._retrieve(list(ids), vectors=[form.SENTENCES] if sentences else False)
+        return {str(point.id): _stored(point) for point in points}
+
+    def owners(self, ids: Sequence[str]) -> dict[str, str]:
+        """See `Store`."""
+        points = self._retrieve(list(ids), payload=["document_id"])
+        return {str(point.id): point.payload["document_id"] for point in points}
+
+    def scan(self, *, vectors: bool = False, batch: int = 256) -> Iterator[list[StoredChunk]]:
+        """See `Store`."""
+        for points in self._scroll(models.Filter(must=[_equals("kind", "chunk")]), True, _wanted(vectors), batch):
+            yield [_stored(point) for point in points]
+
+    def records(self, *, unsettled: bool = False) -> Iterator[DocumentRecord]:
+        """See `Store`."""
+        must = [_equals("kind", "document")] + ([_equals("settling", True)] if unsettled else [])
+        for points in self._scroll(models.Filter(must=must), form.RECORD_FIELDS, False, 1024):
+            yield from (form.record_of(point.payload) for point in points)
+
+    def record(self, document_id: str) -> DocumentRecord | None:
+        """See `Store`."""
+        found = self._retrieve([form.record_id(document_id)])
+        return form.record_of(found[0].payload) if found else None
+
+    def count_chunks(self) -> int:
+        """See `Store`."""
+        with self._translated():
+            only = models.Filter(must=[_equals("kind", "chunk")])
+            return self._client.count(self._collection, count_filter=only, exact=True).count
+
+    def optimize(self) -> None:
+        """See `Store`: a server optimises by itself, in the background, and answers meanwhile."""
+
+    def close(self) -> None:
+        """See `Store`."""
+        self._client.close()
+
+    def _marked(self, record: DocumentRecord) -> DocumentRecord:
+        """The record as it is now, marked as being updated, so that a crash leaves a trace."""
+        current = self.record(record.id)
+        return replace(current or replace(record, content_hash="", generation="", n_chunks=0, n_terms=0), settling=True)
+
+    def _upsert(self, points: list[models.PointStruct]) -> None:
+        if points:
+            with self._translated():
+                self._client.upsert(self._collection, points, wait=True)
+
+    def _delete(self, where: models.Filter) -> None:
+        with self._translated():
+            self._client.delete(self._collection, models.FilterSelector(filter=where), wait=True)
+
+    def _retrieve(
+        self, ids: list[str], *, payload: list[str] | bool = True, vectors: list[str] | bool = False
+    ) -> list[models.Record]:
+        with self._translated():
+            return self._client.retrieve(self._collection, ids, with_payload=payload, with_vectors=vectors)
+
+    def _query(self, requests: list[models.QueryRequest]) -> list[list[models.ScoredPoint]]:
+        if not requests:
+            return []
+        with self._translated():
+            return [answer.points for answer in self._client.query_batch_points(self._collection, requests)]
+
+    def _scroll(
+        self, where: models.Filter, payload: object, vectors: object, batch: int
+    ) -> Iterator[list[models.Record]]:
+        offset = None
+        while True:
+            with self._translated():
+                points, offset = self._client.scroll(
+                    self._collection,
+                    scroll_filter=where,
+                    limit=batch,
+                    offset=offset,
+                    with_payload=payload,
+                    with_vectors=vectors,
+                )
+            if points:
+                yield points
+            if offset is None:
+                return
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except UnexpectedResponse as error:
+            if error.status_code in (401, 403):
+                raise DependencyError("The Qdrant server refuses the key; set LIMPID_QDRANT_API_KEY.") from None
+            raise DependencyError(f"The Qdrant server answered {error.status_code}: {error.reason_phrase}.") from error
+        except (ResponseHandlingException, ApiException, ConnectionError) as error:
+            raise DependencyError(f"The Qdrant server can't be reached ({error}). Is it running?") from None
+
+
+def _config(dimension: int) -> dict:
+    return {
+        "vectors_config": {
+            form.DENSE: models.VectorParams(size=dimension, distance=models.Distance.DOT),
+            form.SENTENCES: models.VectorParams(
+                size=dimension,
+                distance=models.Distance.DOT,
+                datatype=models.Datatype.FLOAT16,
+                multivector_config=models.MultiVectorConfig(comparator=models.MultiVectorComparator.MAX_SIM),
+                hnsw_config=models.HnswConfigDiff(m=0),
+                on_disk=True,
+            ),
+        },
+        "sparse_vectors_config": {form.SPARSE: models.SparseVectorParams(modifier=models.Modifier.IDF)},
+        "hnsw_config": models.HnswConfigDiff(
+            m=HNSW_M, ef_construct=HNSW_EF_CONSTRUCT, full_scan_threshold=FULL_SCAN_KB
+        ),
+        "optimizers_config": models.OptimizersConfigDiff(indexing_threshold=FULL_SCAN_KB),
+        "on_disk_payload": True,
+    }
+
+
+def _sparse(vector: SparseVector) -> models.SparseVector:
+    return models.SparseVector(indices=vector.indices, values=vector.values)
+
+
+def _chunk_point(embedded: EmbeddedChunk) -> models.PointStruct:
+    vectors = {
+        form.DENSE: embedded.dense.tolist(),
+        form.SENTENCES: embedded.sentences.tolist(),
+        form.SPARSE: _sparse(embedded.sparse),
+    }
+    payload = form.chunk_payload(embedded.chunk, embedded.generation)
+    return models.PointStruct(id=embedded.chunk.id, vector=vectors, payload=payload)
+
+
+def _record_point(record: DocumentRecord) -> models.PointStruct:
+    return models.PointStruct(id=form.record_id(record.id), vector={}, payload=form.record_payload(record))
+
+
+def _equals(key: str, value: filters.Value) -> models.FieldCondition:
+    if isinstance(value, float):
+        return models.FieldCondition(key=key, range=models.Range(gte=value, lte=value))
+    return models.FieldCondition(key=key, match=models.MatchValue(value=value))
+
+
+_RANGES = {"<": "lt", "<=": "lte", ">": "gt", ">=": "gte"}
+
+
+def _filter(where: filters.Filter) -> models.Filter:
+    match where:
+        case filters.Comparison(key, "=", value):
+            return models.Filter(must=[_equals(key, value)])
+        case filters.Comparison(key, operator, value):
+            bound = models.Range(**{_RANGES[operator]: float(value)})
+            return models.Filter(must=[models.FieldCondition(key=key, range=bound)])
+        case filters.OneOf(key, values):
+            return models.Filter(should=[_equals(key, value) for value in values])
+        case filters.Not(part):
+            return models.Filter(must_not=[_filter(part)])
+        case filters.All(parts):
+            return models.Filter(must=[_filter(part) for part in parts])
+        case filters.Some(parts):
+            return models.Filter(should=[_filter(part) for part in parts])
+
+
+def _ranked(points: list[models.ScoredPoint]) -> list[tuple[str, float]]:
+    return sorted(((str(point.id), point.score) for point in points), key=lambda found: (-found[1], found[0]))
+
+
+def _wanted(vectors: bool) -> list[str] | bool:
+    return [form.DENSE, form.SENTENCES] if vectors else False
+
+
+def _stored(point: models.Record) -> StoredChunk:
+    vectors: dict = point.vector or {}
+    dense, sentences = (
+        np.asarray(vectors[name], dtype=np.float32) if name in vectors else None
+        for name in (form.DENSE, form.SENTENCES)
+    )
+    return StoredChunk(form.chunk_of(point.id, point.payload), dense, sentences)

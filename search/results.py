@@ -1,0 +1,59 @@
+"""Search results as JSON values, the same for the command line and HTTP."""
+
+from __future__ import annotations
+
+from core.types import Hit, LegScore
+from search.retriever import Results
+
+
+def results_json(results: Results, *, explain: bool = False) -> dict:
+    """The contract's form of a search; `explain` adds what fusion made of each leg and the matched terms."""
+    answer: dict = {
+        "query": results.query,
+        "mode": results.mode,
+        "took_ms": round(results.took_ms, 2),
+        "hits": [_hit(hit, explain) for hit in results.hits],
+    }
+    if results.notes:
+        answer["notes"] = list(results.notes)
+    if explain:
+        answer["fusion"] = results.fusion
+    return answer
+
+
+def _hit(hit: Hit, explain: bool) -> dict:
+    chunk = hit.chunk
+    answer: dict = {
+        "rank": hit.rank,
+        "score": hit.score,
+        "document_id": chunk.document_id,
+        "chunk_id": chunk.id,
+        "text": chunk.text,
+        "start": chunk.start,
+        "end": chunk.end,
+        "page": chunk.page,
+        "title": chunk.title,
+        "headings": list(chunk.headings),
+        "uri": chunk.uri,
+        "metadata": dict(chunk.metadata),
+        "best_sentence": None,
+        "legs": {name: _leg(leg, explain) for name, leg in hit.legs.items()},
+    }
+    if hit.best_sentence:
+        start, end = hit.best_sentence.start, hit.best_sentence.end
+        text = chunk.text[start - chunk.start : end - chunk.start]
+        answer["best_sentence"] = {"start": start, "end": end, "text": text}
+    if explain:
+        answer["explain"] = {
+            "chunk_cosine": hit.cosine,
+            "sentence_cosine": hit.sentence_cosine,
+            "matched_terms": list(hit.matched_terms),
+        }
+    return answer
+
+
+def _leg(leg: LegScore, explain: bool) -> dict:
+    answer = {"rank": leg.rank, "score": leg.score}
+    if explain:
+        answer |= {"normalized": leg.normalized, "found": leg.found}
+    return answer

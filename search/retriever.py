@@ -1,0 +1,201 @@
+"""From a query to hits: two legs in one round trip, every candidate scored on both, one ranking, reasons kept."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from core.errors import InputError
+from core.filters import parse_filter
+from core.index import Index
+from core.sparse import SparseVector
+from core.store import Scores, StoredChunk
+from core.types import Hit, LegScore, Span
+from search import fusion
+from search.fusion import Fused
+
+MODES = ("hybrid", "dense", "sparse")
+FUSIONS = ("convex", "rrf", "dbsf")
+SENTENCE_SHARE = 0.5  # dense score = ½ · cosine of the chunk + ½ · cosine of its best sentence
+MAX_K = 10_000
+NOTHING = SparseVector([], [])
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """What a search returned; `notes` says what the caller should know about the query."""
+
+    query: str
+    mode: str
+    fusion: str | None
+    took_ms: float
+    hits: tuple[Hit, ...]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Ranking:
+    """Candidates of a query: their exact scores, their fused ones, and which leg found them."""
+
+    scores: Mapping[str, Scores]
+    fused: Mapping[str, Fused]
+    legs: Mapping[str, Mapping[str, float]]  # leg → id → raw score, over all candidates
+    found: Mapping[str, frozenset[str]]  # leg → ids that the leg itself retrieved
+
+    def best(self, k: int) -> list[str]:
+        return fusion.order({chunk_id: fused.score for chunk_id, fused in self.fused.items()})[:k]
+
+
+class Retriever:
+    """Searches one index. Safe to use from several threads."""
+
+    def __init__(self, index: Index, candidates: int = 100, dense_weight: float = 0.6):
+        """`candidates` is what each leg contributes, `dense_weight` the dense share of the convex fusion."""
+        self._index = index
+        self._analyzer = index.analyzer
+        self._candidates = candidates
+        self._dense_weight = dense_weight
+
+    def search(
+        self,
+        query: str,
+        k: int = 10,
+        mode: str = "hybrid",
+        fusion: str = "convex",
+        where: str | None = None,
+        explain: bool = False,
+    ) -> Results:
+        """The `k` best chunks for `query`, with reasons; `explain` adds the matched terms.
+
+        `mode` is hybrid, dense or sparse; `fusion` is convex, rrf or dbsf and counts in hybrid only; `where` is a
+        filter (see `core.filters`).
+        Raises `InputError` for an empty query, k outside [1, 10000], or an unknown mode, fusion or filter field.
+        """
+        started = time.perf_counter()
+        vector, notes = self._encode(_checked(query, k, mode, fusion), mode)
+        ranking = self._rank(query, vector, max(self._candidates, k), mode, fusion, where)
+        hits = self._hits(ranking, ranking.best(k), vector, mode, query if explain else None)
+        took_ms = (time.perf_counter() - started) * 1000
+        return Results(query, mode, fusion if mode == "hybrid" else None, took_ms, hits, tuple(notes))
+
+    def rank_documents(
+        self, query: str, k: int = 100, mode: str = "hybrid", fusion: str = "convex", where: str | None = None
+    ) -> list[tuple[str, float]]:
+        """The `k` best documents with their scores, each scored by its best chunk; raises like `search`."""
+        vector, _ = self._encode(_checked(query, k, mode, fusion), mode)
+        depth = max(self._candidates, 2 * k)  # several chunks may belong to one document
+        ranking = self._rank(query, vector, depth, mode, fusion, where)
+        ordered = ranking.best(len(ranking.fused))
+        owners = self._index.store.owners(ordered)
+        documents: dict[str, float] = {}
+        for chunk_id in ordered:
+            documents.setdefault(owners[chunk_id], ranking.fused[chunk_id].score)
+        return sorted(documents.items(), key=lambda found: (-found[1], found[0]))[:k]
+
+    def _encode(self, query: str, mode: str) -> tuple[np.ndarray | None, list[str]]:
+        if mode == "sparse":
+            return None, []
+        embedder = self._index.embedder
+        n_tokens = embedder.tokenizer.count([embedder.prompts["query"] + query])[0]
+        limit = embedder.tokenizer.max_tokens
+        notes = []
+        if n_tokens > limit:
+            notes.append(f"The query has {n_tokens} tokens; the encoder read the first {limit}, BM25 read all.")
+        return embedder.encode_query(query), notes
+
+    def _rank(
+        self, query: str, vector: np.ndarray | None, depth: int, mode: str, method: str, where: str | None
+    ) -> _Ranking:
+        condition = parse_filter(where, self._index.meta.fields) if where and where.strip() else None
+        terms = self._analyzer.query(query) if mode != "dense" else NOTHING
+        legs = self._index.store.candidates(vector, terms, depth, condition)
+        found = {
+            "dense": frozenset(chunk_id for chunk_id, _ in legs.dense),
+            "sparse": frozenset(chunk_id for chunk_id, _ in legs.sparse),
+        }
+        if vector is None:
+            sparse = dict(legs.sparse)
+            return _Ranking(
+                {}, {key: Fused(score, 0.0, score) for key, score in sparse.items()}, {"sparse": sparse}, found
+            )
+        scores = self._index.store.score(sorted(found["dense"] | found["sparse"]), vector, terms)
+        dense = {
+            key: (1 - SENTENCE_SHARE) * score.cosine + SENTENCE_SHARE * score.sentence for key, score in scores.items()
+        }
+        if mode == "dense":
+            return _Ranking(
+                scores, {key: Fused(score, score, 0.0) for key, score in dense.items()}, {"dense": dense}, found
+            )
+        sparse = {key: score.sparse for key, score in scores.items()}
+        return _Ranking(scores, self._fuse(method, dense, sparse, found), {"dense": dense, "sparse": sparse}, found)
+
+    def _fuse(
+        self, method: str, dense: Mapping[str, float], sparse: Mapping[str, float], found: Mapping[str, frozenset[str]]
+    ) -> dict[str, Fused]:
+        if method == "convex":
+            return fusion.convex(dense, sparse, self._dense_weight)
+        if method == "dbsf":
+            return fusion.dbsf(dense, sparse)
+        # Ranks are those of the lists that the legs returned, as published: no scores are completed here.
+        return fusion.rrf({key: dense[key] for key in found["dense"]}, {key: sparse[key] for key in found["sparse"]})
+
+    def _hits(
+        self, ranking: _Ranking, ids: Sequence[str], vector: np.ndarray | None, mode: str, explained: str | None
+    ) -> tuple[Hit, ...]:
+        stored = self._index.store.fetch(ids, sentences=vector is not None)
+        ranks = {leg: _ranks(scores) for leg, scores in ranking.legs.items()}
+        terms = self._analyzer.terms(explained) if explained and mode != "dense" else {}
+        hits = []
+        for rank, chunk_id in enumerate((chunk_id for chunk_id in ids if chunk_id in stored), start=1):
+            found = stored[chunk_id]
+            fused = ranking.fused[chunk_id]
+            scores = ranking.scores.get(chunk_id)
+            normalized = {"dense": fused.dense, "sparse": fused.sparse}
+            legs = {
+                leg: LegScore(ranks[leg].get(chunk_id), raw[chunk_id], normalized[leg], chunk_id in ranking.found[leg])
+                for leg, raw in ranking.legs.items()
+            }
+            hits.append(
+                Hit(
+                    rank=rank,
+                    score=fused.score,
+                    chunk=found.chunk,
+                    legs=legs,
+                    best_sentence=_best_sentence(found, vector),
+                    cosine=scores.cosine if scores else None,
+                    sentence_cosine=scores.sentence if scores else None,
+                    matched_terms=self._matched(terms, found) if terms else (),
+                )
+            )
+        return tuple(hits)
+
+    def _matched(self, terms: Mapping[int, str], found: StoredChunk) -> tuple[str, ...]:
+        present = set(self._analyzer.document(found.chunk.lexical_text).indices)
+        return tuple(dict.fromkeys(word for index, word in terms.items() if index in present))
+
+
+def _checked(query: str, k: int, mode: str, method: str) -> str:
+    if not query.strip():
+        raise InputError("The query is empty; give at least one word.")
+    if not 1 <= k <= MAX_K:
+        raise InputError(f"k is {k}; it must lie between 1 and {MAX_K}.")
+    if mode not in MODES:
+        raise InputError(f"Unknown mode {mode!r}; use one of {', '.join(MODES)}.")
+    if method == "tuned":
+        raise InputError("This index hasn't been tuned; use fusion convex, rrf or dbsf.")
+    if method not in FUSIONS:
+        raise InputError(f"Unknown fusion {method!r}; use one of {', '.join(FUSIONS)}.")
+    return query
+
+
+def _ranks(scores: Mapping[str, float]) -> dict[str, int]:
+    return {key: rank for rank, key in enumerate(fusion.order(scores), start=1) if scores[key] != 0}
+
+
+def _best_sentence(found: StoredChunk, vector: np.ndarray | None) -> Span | None:
+    if vector is None or found.sentences is None or not found.chunk.sentences:
+        return None
+    return found.chunk.sentences[int(np.argmax(found.sentences @ vector))]
