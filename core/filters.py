@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from core.errors import InputError
@@ -19,7 +19,11 @@ from core.errors import InputError
 # Fields that every chunk has, by the key they are stored under; all others are metadata, stored under `meta.`.
 BUILT_IN = {"document_id": "document_id", "uri": "uri", "title": "title", "page": "page", "headings": "headings"}
 
-Value = str | int | float | bool
+# Where a chunk names its metadata fields that are true, and those that are false. Yes-or-no fields are matched there
+# as words: the embedded engine's Python binding (0.9) takes True for the number 1, which equals no stored value.
+TRUE_FIELDS, FALSE_FIELDS = "yes", "no"
+
+Value = str | int | float
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,14 +149,15 @@ class _Parser:
             while self.accept(","):
                 values.append(self.value())
             self.expect(")")
-            return Not(OneOf(key, tuple(values))) if negated else OneOf(key, tuple(values))
+            found = _among(key, values)
+            return Not(found) if negated else found
         operator = None if negated else self.accept("=", "!=", "<", "<=", ">", ">=")
         if operator is None:
             self.fail("expected =, !=, <, <=, >, >= or in")
         value = self.value()
-        if operator == "!=":
-            return Not(Comparison(key, "=", value))
-        if operator != "=" and (isinstance(value, str | bool)):
+        if operator in ("=", "!="):
+            return Not(_equal(key, value)) if operator == "!=" else _equal(key, value)
+        if isinstance(value, str | bool):
             raise InputError(f"Filter: {operator} compares numbers, not {value!r}.")
         return Comparison(key, operator or "=", value)
 
@@ -170,7 +175,7 @@ class _Parser:
         hint = f" Did you mean {close[0]!r}?" if close else ""
         raise InputError(f"Filter: unknown field {name!r}.{hint} This index knows: {', '.join(known)}.")
 
-    def value(self) -> Value:
+    def value(self) -> Value | bool:
         if self.peek() is None:
             self.fail("expected a value")
         kind, token, _ = self.tokens[self.at]
@@ -182,3 +187,15 @@ class _Parser:
         if kind == "number":
             return float(token) if "." in token else int(token)
         return {"true": True, "false": False}.get(token.lower(), token)
+
+
+def _equal(key: str, value: Value | bool) -> Comparison:
+    if isinstance(value, bool):
+        return Comparison(TRUE_FIELDS if value else FALSE_FIELDS, "=", key.removeprefix("meta."))
+    return Comparison(key, "=", value)
+
+
+def _among(key: str, values: Sequence[Value | bool]) -> Filter:
+    if any(isinstance(value, bool) for value in values):
+        return Some(tuple(_equal(key, value) for value in values))
+    return OneOf(key, tuple(values))

@@ -13,6 +13,7 @@ from core.errors import IndexMismatch, NotFound
 from core.settings import Settings
 from core.sparse import Analyzer
 from core.store import Store, StoredChunk
+from core.types import DocumentRecord
 
 if TYPE_CHECKING:
     import numpy as np
@@ -138,6 +139,46 @@ def open_index(settings: Settings, *, create: bool = False, notify: Callable[[st
         if store:
             store.close()
         raise
+
+
+def open_records(settings: Settings) -> list[DocumentRecord]:
+    """All document records without their texts, read without an encoder. Raises like `open_index`."""
+    store = _open_store(settings, None, create=False)
+    try:
+        return list(store.records())
+    finally:
+        store.close()
+
+
+def describe(settings: Settings) -> dict:
+    """What the index holds and how it was made, as plain JSON values, read without an encoder.
+
+    Raises like `open_index`.
+    """
+    store = _open_store(settings, None, create=False)
+    try:
+        stored = store.read_meta()
+        if stored is None:
+            raise NotFound(f"{settings.index} holds an unfinished index. Run `limpid ingest PATH` again.")
+        meta = Meta.from_json(stored)
+        records = list(store.records())
+        return {
+            "index": settings.index,
+            "documents": len(records),
+            "chunks": sum(record.n_chunks for record in records),
+            "complete": meta.exact and not any(record.settling for record in records),
+            "size_bytes": None if settings.is_server else _size_on_disk(Path(settings.index)),
+            "avg_len": meta.avg_len,
+            "fields": meta.fields,
+            "fingerprint": asdict(meta.fingerprint),
+        }
+    finally:
+        store.close()
+
+
+def _size_on_disk(folder: Path) -> int:
+    """Bytes that the folder's files take up; the engine allocates ahead, so their lengths say more than that."""
+    return sum(path.stat().st_blocks * 512 for path in folder.rglob("*") if path.is_file())
 
 
 def is_embedded_index(folder: Path) -> bool:

@@ -11,14 +11,15 @@ from core.types import Flag
 from eval.diagnose import SEVERITY, Diagnosis, write_scores
 from eval.diagnose.finding import opening
 from eval.judged import Evaluation
-from eval.map import CorpusMap
+from eval.map import OTHER, CorpusMap
 
 __all__ = ["SCHEMA", "build_report", "render_html", "write_scores"]
 
 SCHEMA = "limpid-report/1"
-SURE = 0.5  # flags with less confidence are listed but don't enter the verdict
+SURE = 0.7  # flags with less confidence are listed but don't enter the verdict
 REDUNDANT_SHARE = 0.05  # copies limit retrieval once this share of the chunks is one
 LOOK_FIRST = 20
+CHUNK_KINDS = ("truncated", "muddy_chunk", "duplicate", "hub")  # whose subject is a chunk
 FLAGS_SHOWN = 100  # of a kind on the page; the JSON has all
 PASSAGE_CHARACTERS = 280
 
@@ -62,7 +63,7 @@ def build_report(
     name shown; `fingerprint` what the index was made with.
     """
     limiting = _limiting(diagnosis)
-    first = list(dict.fromkeys(flag.subject for flag in limiting if _is_chunk(flag, diagnosis)))
+    first = list(dict.fromkeys(flag.subject for flag in limiting if flag.kind in CHUNK_KINDS))
     return {
         "schema": SCHEMA,
         "verdict": _verdict(diagnosis, limiting, first),
@@ -91,6 +92,8 @@ def render_html(report: Mapping[str, object]) -> str:
     flags = {kind: [flag for flag in report["flags"] if flag["kind"] == kind] for kind in SEVERITY}
     points = sorted((report["map"] or {}).get("points", []), key=lambda point: bool(point["flags"]))  # marked on top
     groups = [name for name, _ in Counter(point["group"] for point in points).most_common()]
+    groups.sort(key=lambda name: name == OTHER)  # stable: largest first, the rest last
+    heights = [point["y"] for point in points] or [0.5]
     return environment.get_template("report.html.j2").render(
         report=report,
         kinds=KINDS,
@@ -99,20 +102,22 @@ def render_html(report: Mapping[str, object]) -> str:
         shown=FLAGS_SHOWN,
         points=points,
         groups=groups,
+        colors={name: 7 if name == OTHER else place for place, name in enumerate(groups)},
+        top=min(heights),
+        height=920 * (max(heights) - min(heights)) + 80,
         radius=4.5 if len(points) <= 1000 else 3.0,
         data=_script_json([[p["chunk_id"], p["group"], p["text"], p["flags"]] for p in points]),
     )
 
 
 def _limiting(diagnosis: Diagnosis) -> list[Flag]:
-    """The flags that enter the verdict: sure ones, and copies only where there are many."""
-    n = max(1, len(diagnosis.sample))
-    is_redundant = diagnosis.corpus["duplicates"]["n_chunks_in_groups"] / n >= REDUNDANT_SHARE
-    return [flag for flag in diagnosis.flags if flag.confidence >= SURE and (flag.kind != "duplicate" or is_redundant)]
-
-
-def _is_chunk(flag: Flag, diagnosis: Diagnosis) -> bool:
-    return flag.kind in ("truncated", "muddy_chunk", "hub", "duplicate")
+    """The flags that enter the verdict: sure ones; copies and muddy chunks only where there are many."""
+    left_out = set()
+    if diagnosis.corpus["duplicates"]["n_chunks_in_groups"] < REDUNDANT_SHARE * len(diagnosis.sample):
+        left_out.add("duplicate")
+    if not diagnosis.corpus["muddy"]["exceeds_chance"]:
+        left_out.add("muddy_chunk")
+    return [flag for flag in diagnosis.flags if flag.confidence >= SURE and flag.kind not in left_out]
 
 
 def _verdict(diagnosis: Diagnosis, limiting: list[Flag], first: list[str]) -> str:
@@ -120,8 +125,8 @@ def _verdict(diagnosis: Diagnosis, limiting: list[Flag], first: list[str]) -> st
         return "The index is empty: there is nothing to judge yet."
     if not limiting:
         rest = len(diagnosis.flags)
-        weak = "1 weak sign is" if rest == 1 else f"{rest} weak signs are"
-        listed = f" {weak} listed below; a healthy corpus has some as well." if rest else ""
+        minor = "1 minor sign is" if rest == 1 else f"{rest} minor signs are"
+        listed = f" {minor} listed below; a healthy corpus has some as well." if rest else ""
         return "No fault found that would limit retrieval on this corpus." + listed
     counts = Counter(flag.kind for flag in limiting)
     causes = [

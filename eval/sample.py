@@ -49,7 +49,7 @@ def collect(rows: Iterable[tuple[Chunk, NDArray[np.floating], NDArray[np.floatin
             )
         chunks.append(chunk)
         vectors.append(np.asarray(vector, dtype=np.float32))
-        sentence_vectors.append(np.asarray(sentences, dtype=np.float16).reshape(len(chunk.sentences), -1))
+        sentence_vectors.append(np.asarray(sentences, dtype=np.float16).reshape(len(chunk.sentences), len(vector)))
     order = sorted(range(len(chunks)), key=lambda i: (chunks[i].document_id, chunks[i].position, chunks[i].id))
     matrix = np.stack([vectors[i] for i in order]) if order else np.zeros((0, 1), dtype=np.float32)
     return Sample(

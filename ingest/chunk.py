@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import uuid
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby
 
 from core.tokens import EncoderTokenizer, LlmTokenizer
 from core.types import Chunk, Document, Span
@@ -76,26 +75,21 @@ def chunk_document(
 
 def _sections(blocks: Blocks) -> Iterator[_Section]:
     """The text's sections in order; a heading without a body belongs to the deeper section that follows it."""
-    open_section: _Section | None = None
-    for path, group in groupby(blocks.blocks, key=lambda block: blocks.headings_at(block.start)):
-        # Two sections may share a path; each heading begins its own.
-        for section in _split_at_headings(path, list(group)):
-            if open_section is None:
-                open_section = section
-            elif not open_section.has_body and path[: len(open_section.path)] == open_section.path:
-                open_section = _Section(path, open_section.start, section.end, section.has_body)
-            else:
-                yield open_section
-                open_section = section
-    if open_section is not None:
-        yield open_section
-
-
-def _split_at_headings(path: tuple[str, ...], group: Sequence[Block]) -> Iterator[_Section]:
-    starts = [i for i, block in enumerate(group) if block.kind == "heading" or i == 0]
-    for first, stop in zip(starts, [*starts[1:], len(group)], strict=True):
-        has_body = stop - first > 1 or group[first].kind != "heading"
-        yield _Section(path, group[first].start, group[stop - 1].end, has_body)
+    last: _Section | None = None
+    for block in blocks.blocks:
+        is_heading = block.kind == "heading"
+        if last is not None and not is_heading:
+            last = _Section(last.path, last.start, block.end, has_body=True)
+            continue
+        path = blocks.headings_at(block.start)
+        if last is not None and not last.has_body and path[: len(last.path)] == last.path:
+            last = _Section(path, last.start, block.end, has_body=False)
+            continue
+        if last is not None:
+            yield last
+        last = _Section(path, block.start, block.end, has_body=not is_heading)
+    if last is not None:
+        yield last
 
 
 def _merge_small(sections: Iterator[_Section], ruler: TokenRuler, budget: int) -> Iterator[_Section]:
@@ -107,7 +101,7 @@ def _merge_small(sections: Iterator[_Section], ruler: TokenRuler, budget: int) -
             last = section
             continue
         common = _common(last.path, section.path)
-        is_kin = len(common) >= min(len(last.path), len(section.path)) - 1 and (bool(common) or len(last.path) <= 1)
+        is_kin = len(common) >= max(len(last.path), len(section.path)) - 1  # siblings, or parent and child
         is_small = ruler.cost(last.start, last.end) < small or ruler.cost(section.start, section.end) < small
         if is_kin and is_small and ruler.cost(last.start, section.end) <= budget:
             last = _Section(common, last.start, section.end, has_body=True)
@@ -161,9 +155,8 @@ class _Pieces:
     def _divide(self, start: int, end: int) -> Iterator[_Piece]:
         """Whole blocks where they fit, else their sentences, else parts of sentences."""
         welcome = _CUT_AT_BLOCK
-        for block in self._blocks[bisect_right(self._starts, start) - 1 :]:
-            if block.start >= end:
-                return
+        for i in range(bisect_left(self._starts, start), bisect_left(self._starts, end)):
+            block = self._blocks[i]
             if self._ruler.cost(block.start, block.end) <= self._budget:
                 yield _Piece(block.start, block.end, welcome)
             else:
@@ -189,9 +182,7 @@ def _welcome(gap: str, kind: str) -> float:
     return _CUT_AT_LINE if n_newlines else _CUT_AT_SENTENCE
 
 
-def _draft(
-    document: Document, path: tuple[str, ...], span: Span, ruler: TokenRuler, writer: ContextWriter
-) -> Chunk:
+def _draft(document: Document, path: tuple[str, ...], span: Span, ruler: TokenRuler, writer: ContextWriter) -> Chunk:
     """A chunk with its context, not yet measured by the tokenizer as a whole."""
     return Chunk(
         id="",
@@ -203,7 +194,6 @@ def _draft(
         uri=document.uri,
         title=document.title,
         headings=path,
-        page=bisect_right(document.page_starts, span.start) or None,
         context=writer.write(path, ruler.count(span.start, span.end)),
         metadata=document.metadata,
     )
@@ -237,9 +227,7 @@ def _halve(chunk: Chunk) -> list[Chunk]:
     ]
 
 
-def _finish(
-    document: Document, chunks: Sequence[Chunk], blocks: Blocks, llm_tokenizer: LlmTokenizer
-) -> list[Chunk]:
+def _finish(document: Document, chunks: Sequence[Chunk], blocks: Blocks, llm_tokenizer: LlmTokenizer) -> list[Chunk]:
     """The chunks with id, position, page, sentences and the language model's token count."""
     finished = []
     starts = [block.start for block in blocks.blocks]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterator
@@ -12,6 +13,8 @@ WINDOW_CHARS = 50_000  # text given to the tokenizer at once; bounds the memory 
 # Encoders give one token to a "word" of any length they don't know, and runs of spaces none at all. A chunk is
 # bounded in characters too: ordinary text has 4 to 5 characters a token, the sparsest tables about 8.
 MAX_CHARS_PER_TOKEN = 10
+
+_NOT_SPACE = re.compile(r"\S")
 
 
 class TokenRuler:
@@ -38,17 +41,15 @@ class TokenRuler:
         return max(self.count(start, end), -(-(end - start) // MAX_CHARS_PER_TOKEN))
 
     def cut(self, start: int, end: int, budget: int) -> Iterator[tuple[int, int]]:
-        """The range in trimmed parts of nearly equal cost, none above `budget`; cut at whitespace if there is any."""
+        """A trimmed range in trimmed parts of nearly equal cost, none above `budget`, cut at whitespace if possible."""
         while (cost := self.cost(start, end)) > budget:
             wanted = -(-cost // -(-cost // budget))
             stop = min(self._position(start, wanted), start + wanted * MAX_CHARS_PER_TOKEN, end - 1)
             stop = self._at_whitespace(start, max(stop, start + 1))
             head = self._text[start:stop].rstrip()
             yield start, start + len(head)
-            rest = self._text[stop : stop + WINDOW_CHARS].lstrip()
-            start = min(end, stop + WINDOW_CHARS) - len(rest) if rest else stop + WINDOW_CHARS
-        if start < end:
-            yield start, end
+            start = _NOT_SPACE.search(self._text, stop).start()  # there is some: the range is trimmed
+        yield start, end
 
     def _position(self, start: int, n_tokens: int) -> int:
         """Where `n_tokens` tokens after `start` end, or the end of the text."""

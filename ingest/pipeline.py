@@ -216,7 +216,7 @@ class _Ingest:
                 kind = _kind(value)
                 fields[name] = kind if fields.get(name, kind) == kind else "mixed"
         for name, kind in fields.items():
-            if name not in before and kind != "mixed" and len(fields) <= MAX_INDEXED_FIELDS:
+            if name not in before and kind in ("keyword", "integer", "float") and len(fields) <= MAX_INDEXED_FIELDS:
                 self._index.store.index_field(f"meta.{name}", kind)
         if fields != before:
             self._index.save()
@@ -254,9 +254,7 @@ class _Ingest:
 class _Vectors:
     """The vectors of a batch: every text that the batch needs is encoded once, in one call."""
 
-    def __init__(
-        self, index: Index, batch: Sequence[tuple[Document, list[Chunk]]], on_progress: Callable[[int], None]
-    ):
+    def __init__(self, index: Index, batch: Sequence[tuple[Document, list[Chunk]]], on_progress: Callable[[int], None]):
         self._rows: dict[str, int] = {}
         for document, chunks in batch:
             if title := document.title.strip():
@@ -330,7 +328,7 @@ def _count(document: Document, known: dict[str, DocumentRecord], summary: Summar
 def _kind(value: MetadataValue) -> str:
     match value:
         case bool():
-            return "bool"
+            return "yes or no"
         case int():
             return "integer"
         case float():

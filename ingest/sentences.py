@@ -35,8 +35,8 @@ _NEXT_WORD = re.compile(r"\s*[\"'“‘«(\[*_`]*(\S)")
 _NO_END_AFTER = frozenset(
     re.findall(
         r"\w+",
-        """al approx bd bzw ca capt cf ch chap col corp dept dr eds eq eqs ex fig figs gov hon inc jr lt ltd mr mrs ms mt
-        nr nos p par pp prof prop ref refs resp rev sec secs sen sgt st thm vgl viz vol vols vs z""",
+        """al approx bd bzw ca capt cf ch chap col corp dept dr eds eq eqs ex fig figs gov hon inc jr lt ltd mr mrs ms
+        mt nr nos p par pp prof prop ref refs resp rev sec secs sen sgt st thm vgl viz vol vols vs z""",
     )
 )
 

@@ -15,6 +15,7 @@ from typing import BinaryIO
 from urllib.parse import quote, unquote
 
 from core.errors import InputError, NotFound
+from ingest.beir import BEIR_FORM, parse_record, read_lines
 
 # A document is held in memory while it is read and chunked; 20 MiB of text is about ten thousand pages.
 MAX_DOCUMENT_BYTES = 20 * 2**20
@@ -152,7 +153,7 @@ class Sources:
     def _read_beir(self, lines: BinaryIO, uri: str, path: Path) -> Iterator[Source | Failure]:
         held: list[Failure] | None = []  # failures of the first lines, while every one of them is "lacks `_id`"
         number, is_blank = 0, True
-        for number, line in enumerate(_lines(lines, self.max_document_bytes), start=1):
+        for number, line in enumerate(read_lines(lines, self.max_document_bytes), start=1):
             if isinstance(line, bytes) and not line.strip():
                 continue
             is_blank = False
@@ -162,7 +163,7 @@ class Sources:
                 continue
             is_foreign = isinstance(item, Failure) and "lacks `_id`" in item.reason
             if is_foreign and len(held) + 1 == N_PROBED_LINES:
-                yield Failure(uri, f"not a BEIR corpus: its first {N_PROBED_LINES} lines lack `_id`. {_BEIR_FORM}")
+                yield Failure(uri, f"not a BEIR corpus: its first {N_PROBED_LINES} lines lack `_id`. {BEIR_FORM}")
                 return
             held.append(item)
             if not is_foreign:
@@ -177,7 +178,7 @@ class Sources:
         if isinstance(line, int):
             return Failure(uri, f"line {number}: " + self._too_large("line", line))
         try:
-            record = _parse_record(line)
+            record = parse_record(line)
         except InputError as error:
             return Failure(uri, f"line {number}: {error}")
         document_id = record.pop("_id")
@@ -201,7 +202,6 @@ class Sources:
         )
 
 
-_BEIR_FORM = 'Each line must be {"_id": "…", "title": "…", "text": "…"}.'
 _FRAGMENT_SAFE = "/:@!$&'()*+,;=?"  # what RFC 3986 allows in a fragment besides letters and digits
 
 
@@ -324,56 +324,6 @@ def _is_named(patterns: tuple[str, ...] | None) -> bool:
         return False
     suffix = Path(patterns[-1]).suffix
     return len(suffix) > 1 and not glob.has_magic(suffix)
-
-
-def _lines(file: BinaryIO, limit: int) -> Iterator[bytes | int]:
-    """Each line without holding more than `limit` bytes of it; a longer one is given as its length alone."""
-    while line := file.readline(limit + 1):
-        if file.tell() == len(line):
-            line = line.removeprefix(b"\xef\xbb\xbf")
-        if len(line.rstrip(b"\r\n")) <= limit:
-            yield line
-            continue
-        size_bytes = len(line)
-        while line and not line.endswith(b"\n"):
-            line = file.readline(limit + 1)
-            size_bytes += len(line)
-        yield size_bytes
-
-
-def _parse_record(line: bytes) -> dict:
-    """The fields of one BEIR line: `_id`, `title`, `text`, `metadata`.
-
-    Raises `InputError` where the line isn't such a record.
-    """
-    try:
-        record = json.loads(line.decode("utf-8"))
-    except UnicodeDecodeError as error:
-        raise InputError(f"byte {error.start} isn't valid UTF-8. Convert the file to UTF-8.") from None
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"isn't JSON ({error}). {_BEIR_FORM}") from None
-    if not isinstance(record, dict):
-        raise InputError(f"isn't a JSON object but a {type(record).__name__}. {_BEIR_FORM}")
-    document_id = record.get("_id")
-    if isinstance(document_id, int) and not isinstance(document_id, bool):
-        document_id = str(document_id)
-    if not isinstance(document_id, str) or not document_id.strip():
-        raise InputError(f"lacks `_id`, a string. {_BEIR_FORM}")
-    if not _is_storable(document_id):
-        raise InputError("has an `_id` that isn't valid Unicode.")
-    title, text, metadata = record.get("title") or "", record.get("text"), record.get("metadata") or {}
-    if not isinstance(text, str):
-        raise InputError(f"lacks `text`, a string. {_BEIR_FORM}")
-    if not isinstance(title, str) or not isinstance(metadata, dict):
-        raise InputError("has a `title` that isn't a string or a `metadata` that isn't an object.")
-    if not text.strip() and not title.strip():
-        raise InputError("has neither text nor title.")
-    return {"_id": document_id, "title": title, "text": text, "metadata": metadata}
-
-
-def _is_storable(text: str) -> bool:
-    """Whether text can be written as UTF-8: JSON's escapes allow half a surrogate pair."""
-    return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def _size(path: Path) -> int:

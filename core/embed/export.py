@@ -56,11 +56,16 @@ def main(source: str, target: str) -> None:
 
 
 def prompts_of(model) -> dict[str, str]:
-    """The texts that `encode_query` and `encode_document` put in front, by sentence-transformers' own rules."""
+    """The texts that `encode_query` and `encode_document` put in front, by sentence-transformers' own rules.
+
+    A prompt of that name wins even where it is empty; the default prompt fills in only where there is none.
+    """
     prompts = model.prompts or {}
-    default = prompts.get(model.default_prompt_name, "") if model.default_prompt_name else ""
-    passage = next((prompts[name] for name in ("document", "passage", "corpus") if prompts.get(name)), default)
-    return {"query": prompts.get("query") or default, "document": passage}
+    default = prompts.get(model.default_prompt_name) if model.default_prompt_name else None
+    names = {"query": ["query"], "document": ["document", "passage", "corpus"]}
+    return {
+        role: next((prompts[name] for name in known if name in prompts), default) or "" for role, known in names.items()
+    }
 
 
 def _convert(model, inputs: list[str], max_tokens: int):
@@ -105,7 +110,7 @@ def _verify(model, folder: Path, described: dict) -> None:
     graph = Graph(folder=folder, **described)
     ours = OpenVinoEmbedder(Weights("exported", folder, ""), graph).encode_documents(SAMPLES)
     prompt = described["prompts"]["document"]
-    theirs = model.encode(SAMPLES, prompt=prompt or None, normalize_embeddings=True, show_progress_bar=False)
+    theirs = model.encode(SAMPLES, prompt=prompt, normalize_embeddings=True, show_progress_bar=False)
     cosine = float(np.min(np.sum(ours * theirs, axis=1)))
     if not cosine >= MIN_COSINE:
         raise ValueError(f"its exported graph differs from the original (cosine {cosine:.4f}, needs {MIN_COSINE})")

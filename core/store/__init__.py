@@ -7,7 +7,7 @@ hold together is therefore in one place.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -17,6 +17,10 @@ from core.types import Chunk, DocumentRecord
 
 if TYPE_CHECKING:
     import numpy as np
+
+
+# Scores are float32 sums, and engines add in different orders: to this many decimals they agree, so ties are ties.
+SCORE_DECIMALS = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +88,7 @@ class Store(Protocol):
         ...
 
     def index_field(self, key: str, kind: str) -> None:
-        """Index a payload field so that filters on it are fast; kind is keyword, integer, float or bool."""
+        """Index a payload field so that filters on it are fast; kind is keyword, integer or float."""
         ...
 
     def candidates(
@@ -128,3 +132,9 @@ class Store(Protocol):
     def close(self) -> None:
         """Write everything to disk and let go of the collection."""
         ...
+
+
+def ranked(scored: Iterable[tuple[str, float]]) -> list[tuple[str, float]]:
+    """Ids with their scores rounded to `SCORE_DECIMALS`, the highest first, ties by id."""
+    rounded = [(chunk_id, round(score, SCORE_DECIMALS)) for chunk_id, score in scored]
+    return sorted(rounded, key=lambda found: (-found[1], found[0]))

@@ -13,7 +13,7 @@ import qdrant_edge as edge
 from core import filters
 from core.errors import DependencyError, IndexLocked, NotFound, StorageFull
 from core.sparse import SparseVector
-from core.store import Candidates, EmbeddedChunk, Scores, StoredChunk
+from core.store import SCORE_DECIMALS, Candidates, EmbeddedChunk, Scores, StoredChunk, ranked
 from core.store import payload as form
 from core.types import DocumentRecord
 
@@ -29,7 +29,6 @@ _FIELD_KINDS = {
     "keyword": edge.PayloadSchemaType.Keyword,
     "integer": edge.PayloadSchemaType.Integer,
     "float": edge.PayloadSchemaType.Float,
-    "bool": edge.PayloadSchemaType.Bool,
 }
 
 
@@ -88,7 +87,7 @@ class EdgeStore:
         of_document = [_equals("kind", "chunk"), _equals("document_id", record.id)]
         stale = edge.Filter(must=of_document, must_not=[_equals("generation", record.generation)])
         self._write(edge.UpdateOperation.delete_points_by_filter(stale))
-        self._write(edge.UpdateOperation.set_payload([form.record_id(record.id)], {"settling": False}))
+        self._write(edge.UpdateOperation.set_payload([form.record_id(record.id)], form.SETTLED))
 
     def delete_documents(self, document_ids: Sequence[str]) -> None:
         """See `Store`."""
@@ -128,7 +127,10 @@ class EdgeStore:
         if not queries:
             return Candidates([], [])
         with _translated(self._folder):
-            found = [_ranked(points) for points in self._shard.query_batch(edge.QueryBatchRequest(queries))]
+            found = [
+                ranked((str(point.id), point.score) for point in points)
+                for points in self._shard.query_batch(edge.QueryBatchRequest(queries))
+            ]
         return Candidates(found.pop(0) if dense is not None else [], found.pop(0) if found else [])
 
     def score(self, ids: Sequence[str], dense: np.ndarray, sparse: SparseVector) -> dict[str, Scores]:
@@ -143,10 +145,8 @@ class EdgeStore:
         exact = edge.SearchParams(exact=True)
         queries = [edge.QueryRequest(limit=len(ids), query=query, filter=only, params=exact) for query in nearest]
         with _translated(self._folder):
-            found = [
-                {str(point.id): point.score for point in points}
-                for points in self._shard.query_batch(edge.QueryBatchRequest(queries))
-            ]
+            answers = self._shard.query_batch(edge.QueryBatchRequest(queries))
+        found = [{str(point.id): round(point.score, SCORE_DECIMALS) for point in points} for points in answers]
         lexical = found[2] if sparse.indices else {}
         return {
             chunk_id: Scores(cosine, found[1].get(chunk_id, cosine), lexical.get(chunk_id, 0.0))
@@ -172,7 +172,7 @@ class EdgeStore:
 
     def records(self, *, unsettled: bool = False) -> Iterator[DocumentRecord]:
         """See `Store`."""
-        must = [_equals("kind", "document")] + ([_equals("settling", True)] if unsettled else [])
+        must = [_equals("kind", "document")] + ([_equals("state", "settling")] if unsettled else [])
         for points in self._scroll(edge.Filter(must=must), form.RECORD_FIELDS, False, 1024):
             yield from (form.record_of(point.payload) for point in points)
 
@@ -293,10 +293,6 @@ def _filter(where: filters.Filter) -> edge.Filter:
             return edge.Filter(must=[_filter(part) for part in parts])
         case filters.Some(parts):
             return edge.Filter(should=[_filter(part) for part in parts])
-
-
-def _ranked(points: list[edge.ScoredPoint]) -> list[tuple[str, float]]:
-    return sorted(((str(point.id), point.score) for point in points), key=lambda found: (-found[1], found[0]))
 
 
 def _wanted(vectors: bool) -> list[str] | bool:

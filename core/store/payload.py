@@ -7,14 +7,17 @@ import uuid
 from collections.abc import Mapping
 from typing import Any
 
+from core.filters import FALSE_FIELDS, TRUE_FIELDS
 from core.types import Chunk, DocumentRecord, Span
 
 DENSE, SENTENCES, SPARSE = "dense", "sentences", "bm25"
 META_ID = str(uuid.UUID(int=0))
 RECORD_FIELDS = [
-    "document_id", "uri", "title", "content_hash", "generation", "n_chunks", "n_terms", "meta", "settling",
+    "document_id", "uri", "title", "content_hash", "generation", "n_chunks", "n_terms", "meta", "state",
 ]  # fmt: skip
-INDEXED = {"kind": "keyword", "document_id": "keyword", "generation": "keyword", "settling": "bool"}
+INDEXED = {"kind": "keyword", "document_id": "keyword", "generation": "keyword", "state": "keyword"}
+INDEXED |= {TRUE_FIELDS: "keyword", FALSE_FIELDS: "keyword"}
+SETTLED, SETTLING = {"state": "settled"}, {"state": "settling"}
 _RECORD_NAMESPACE = uuid.UUID("8a6e0804-2bd0-4672-b79d-d97027f9071a")
 
 
@@ -41,6 +44,8 @@ def chunk_payload(chunk: Chunk, generation: str) -> dict[str, Any]:
         "sentences": [number for span in chunk.sentences for number in (span.start, span.end)],
         "tokens": [chunk.encoder_tokens, chunk.llm_tokens],
         "meta": dict(chunk.metadata),
+        TRUE_FIELDS: [name for name, value in chunk.metadata.items() if value is True],
+        FALSE_FIELDS: [name for name, value in chunk.metadata.items() if value is False],
     }
 
 
@@ -79,7 +84,7 @@ def record_payload(record: DocumentRecord) -> dict[str, Any]:
         "n_terms": record.n_terms,
         "text": record.text,
         "meta": dict(record.metadata),
-        "settling": record.settling,
+        **(SETTLING if record.settling else SETTLED),
     }
 
 
@@ -95,7 +100,7 @@ def record_of(payload: Mapping[str, Any]) -> DocumentRecord:
         n_terms=payload["n_terms"],
         text=payload.get("text", ""),
         metadata=payload["meta"],
-        settling=payload["settling"],
+        settling=payload["state"] == "settling",
     )
 
 

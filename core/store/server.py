@@ -13,7 +13,7 @@ from qdrant_client.http.exceptions import ApiException, ResponseHandlingExceptio
 from core import filters
 from core.errors import ConfigError, DependencyError, NotFound
 from core.sparse import SparseVector
-from core.store import Candidates, EmbeddedChunk, Scores, StoredChunk
+from core.store import SCORE_DECIMALS, Candidates, EmbeddedChunk, Scores, StoredChunk, ranked
 from core.store import payload as form
 from core.types import DocumentRecord
 
@@ -27,7 +27,6 @@ _FIELD_KINDS = {
     "keyword": models.PayloadSchemaType.KEYWORD,
     "integer": models.PayloadSchemaType.INTEGER,
     "float": models.PayloadSchemaType.FLOAT,
-    "bool": models.PayloadSchemaType.BOOL,
 }
 
 
@@ -82,9 +81,7 @@ class ServerStore:
         of_document = [_equals("kind", "chunk"), _equals("document_id", record.id)]
         self._delete(models.Filter(must=of_document, must_not=[_equals("generation", record.generation)]))
         with self._translated():
-            self._client.set_payload(
-                self._collection, {"settling": False}, points=[form.record_id(record.id)], wait=True
-            )
+            self._client.set_payload(self._collection, form.SETTLED, points=[form.record_id(record.id)], wait=True)
 
     def delete_documents(self, document_ids: Sequence[str]) -> None:
         """See `Store`."""
@@ -123,7 +120,7 @@ class ServerStore:
             requests.append(
                 models.QueryRequest(query=_sparse(sparse), using=form.SPARSE, limit=limit, filter=condition)
             )
-        found = [_ranked(points) for points in self._query(requests)]
+        found = [ranked((str(point.id), point.score) for point in points) for points in self._query(requests)]
         return Candidates(found.pop(0) if dense is not None else [], found.pop(0) if found else [])
 
     def score(self, ids: Sequence[str], dense: np.ndarray, sparse: SparseVector) -> dict[str, Scores]:
@@ -140,7 +137,9 @@ class ServerStore:
             models.QueryRequest(query=query, using=using, limit=len(ids), filter=only, params=exact)
             for query, using in queries
         ]
-        found = [{str(point.id): point.score for point in points} for points in self._query(requests)]
+        found = [
+            {str(point.id): round(point.score, SCORE_DECIMALS) for point in points} for points in self._query(requests)
+        ]
         lexical = found[2] if sparse.indices else {}
         return {
             chunk_id: Scores(cosine, found[1].get(chunk_id, cosine), lexical.get(chunk_id, 0.0))
@@ -164,7 +163,7 @@ class ServerStore:
 
     def records(self, *, unsettled: bool = False) -> Iterator[DocumentRecord]:
         """See `Store`."""
-        must = [_equals("kind", "document")] + ([_equals("settling", True)] if unsettled else [])
+        must = [_equals("kind", "document")] + ([_equals("state", "settling")] if unsettled else [])
         for points in self._scroll(models.Filter(must=must), form.RECORD_FIELDS, False, 1024):
             yield from (form.record_of(point.payload) for point in points)
 
@@ -307,10 +306,6 @@ def _filter(where: filters.Filter) -> models.Filter:
             return models.Filter(must=[_filter(part) for part in parts])
         case filters.Some(parts):
             return models.Filter(should=[_filter(part) for part in parts])
-
-
-def _ranked(points: list[models.ScoredPoint]) -> list[tuple[str, float]]:
-    return sorted(((str(point.id), point.score) for point in points), key=lambda found: (-found[1], found[0]))
 
 
 def _wanted(vectors: bool) -> list[str] | bool:

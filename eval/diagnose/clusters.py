@@ -82,11 +82,15 @@ def confusion(neighbors: NDArray[np.int64], labels: NDArray[np.int_]) -> float:
 
 
 def nearest(vectors: NDArray[np.floating], k: int = N_NEIGHBORS) -> NDArray[np.int64]:
-    """The k nearest other rows by cosine of unit rows, shape (n, min(k, n - 1)); ties by index."""
+    """The k nearest other rows by cosine of unit rows, shape (n, min(k, n - 1)), nearest first."""
     similarity = vectors @ vectors.T
     np.fill_diagonal(similarity, -np.inf)
     k = min(k, len(vectors) - 1)
-    return np.argsort(-similarity, axis=1, kind="stable")[:, :k]
+    best = (
+        np.sort(np.argpartition(-similarity, k - 1, axis=1)[:, :k], axis=1) if k else np.zeros((len(vectors), 0), int)
+    )
+    order = np.argsort(-np.take_along_axis(similarity, best, axis=1), axis=1, kind="stable")
+    return np.take_along_axis(best, order, axis=1)
 
 
 def _lexical_space(texts: list[str], seed: int) -> LexicalSpace | None:
@@ -138,6 +142,7 @@ def _confused_pairs(
         topics = _k_means(lexical.latent, min(n_topics, len(vectors) // MIN_TOPIC_SIZE), seed)
         agreement = float(normalized_mutual_info_score(topics, labels))
         sizes = np.bincount(topics)
+        terms = [_terms(lexical, topics == topic) for topic in range(len(sizes))]
         for a, b in combinations(np.flatnonzero(sizes >= MIN_TOPIC_SIZE).tolist(), 2):
             members = np.flatnonzero((topics == a) | (topics == b))
             dense = confusion(nearest(vectors[members]), topics[members])
@@ -147,7 +152,7 @@ def _confused_pairs(
                     "dense_confusion": dense,
                     "lexical_confusion": words,
                     "sizes": [int(sizes[a]), int(sizes[b])],
-                    "terms": [_terms(lexical, topics == topic) for topic in (a, b)],
+                    "terms": [terms[a], terms[b]],
                     "is_merged": dense >= MERGED_CONFUSION and words <= DISTINCT_CONFUSION,
                 }
             )

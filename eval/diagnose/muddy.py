@@ -14,6 +14,8 @@ from eval.sample import Sample, normalized
 
 MIN_SENTENCES = 4  # two a side: with fewer, one odd sentence is a "topic"
 MIN_CHUNKS = 30  # below it there is no corpus to compare a chunk with
+N_DEVIATIONS = 3  # more flags than chance gives: its Poisson spread, and the median and scale are estimated too
+MAX_COSINE = 0.999  # keeps arctanh finite for halves that say the same
 PEERS = 60  # chunks with the nearest number of sentences that make up a chunk's null
 Z_LIMIT = float(norm.ppf(0.95))  # 1.645: one clean chunk in twenty lies above it where the null is normal
 SENTENCES_AT_ONCE = 50_000  # in memory as float32 while scoring
@@ -37,11 +39,12 @@ class Splits:
 def find_muddy(sample: Sample) -> Finding:
     """Flags for chunks whose halves disagree more than those of this corpus' chunks of the same length.
 
-    The score is a robust z: the sum of two robust z, of the log Ward contrast and of the negated cosine of the two
-    sides at the best split, standardised again. The contrast finds even halves best, the cosine small foreign parts.
-    Each is taken against the 60 or more chunks with the nearest number of sentences: (value - median) / (median - 16%
-    quantile). Only the lower half sets the scale, so muddy chunks in the corpus don't hide one another. The threshold 1.645 passes 5% of a clean corpus; the confidence is one minus the
-    share of flags at this score or above that a clean corpus would give as well.
+    The score is a robust z: the sum of two robust z, of the log Ward contrast and of the cosine of the two sides at the
+    best split (negated, after Fisher's transformation arctanh), standardised again. The contrast finds even halves
+    best, the cosine small foreign parts. Each is taken against the 60 or more chunks with the nearest number of
+    sentences: (value - median) / (median - 16% quantile). Only the lower half sets the scale, so muddy chunks in the
+    corpus don't hide one another. The threshold 1.645 lets about 5% of a clean corpus through; the confidence is one
+    minus the share of the flags at this score or above that a clean corpus would give as well.
     """
     splits = best_splits(sample)
     is_judged = len(splits.chunks) >= MIN_CHUNKS
@@ -57,9 +60,12 @@ def find_muddy(sample: Sample) -> Finding:
         note = (
             f"Too few chunks with {MIN_SENTENCES} or more sentences to compare: {len(splits.chunks)} of {MIN_CHUNKS}."
         )
-        return Finding(numbers=numbers | {"n_flagged": 0, "note": note}, scores={"muddy": scores})
+        return Finding(
+            numbers=numbers | {"n_flagged": 0, "n_expected_by_chance": 0, "exceeds_chance": False, "note": note},
+            scores={"muddy": scores},
+        )
     parts = _robust_z(np.log(np.maximum(splits.contrast, 1e-9)), splits.n_sentences)
-    parts = parts + _robust_z(-splits.cosine, splits.n_sentences)
+    parts = parts + _robust_z(-np.arctanh(np.clip(splits.cosine, -MAX_COSINE, MAX_COSINE)), splits.n_sentences)
     z = _robust_z(parts, splits.n_sentences)
     confidence = _confidence(z)
     flags = []
@@ -70,10 +76,15 @@ def find_muddy(sample: Sample) -> Finding:
         if z[place] > Z_LIMIT:
             evidence = {"contrast": float(splits.contrast[place]), "cosine_of_sides": float(splits.cosine[place])}
             flags.append(_flag(chunk, left, float(z[place]), float(confidence[place]), evidence))
-    expected = round(len(z) * (1 - norm.cdf(Z_LIMIT)))
+    expected = len(z) * float(norm.sf(Z_LIMIT))
     return Finding(
         flags=tuple(flags),
-        numbers=numbers | {"n_flagged": len(flags), "n_expected_by_chance": expected},
+        numbers=numbers
+        | {
+            "n_flagged": len(flags),
+            "n_expected_by_chance": round(expected),
+            "exceeds_chance": len(flags) > expected + N_DEVIATIONS * expected**0.5,
+        },
         scores={"muddy": scores},
     )
 

@@ -1,0 +1,44 @@
+# `make demo` and `make test` need Python 3.11 or newer, a package index for pip, and nothing else.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+COLLECTIONS ?= $(LIMPID_COLLECTIONS)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint format bench clean
+
+help:  ## list the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+# Compiling 30,000 files of byte code takes longer than the demo; Python compiles what it imports.
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/pip install --quiet --no-compile -c constraints.txt -e .
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/pip install --quiet --no-compile -c constraints.txt -e '.[dev]'
+	@touch $@
+
+setup: $(VENV)/.installed  ## make the virtual environment and install Limpid into it
+
+demo: setup  ## ingest a real corpus, ask it, score it, report on it
+	$(BIN)/limpid demo
+
+test: $(VENV)/.installed-dev  ## run the tests
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.installed-dev  ## check style
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(VENV)/.installed-dev  ## put everything in form
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/.installed-dev  ## measure everything the README states (LIMPID_COLLECTIONS names the judged collections)
+	$(BIN)/pip install --quiet --no-compile -c constraints.txt -e '.[bench]'
+	$(BIN)/python -m benchmarks.run_all
+
+clean:  ## remove the virtual environment and what the demo made
+	rm -rf $(VENV) .limpid-demo report.html

@@ -1,0 +1,41 @@
+"""Which `limpid serve` holds an embedded index: a note in its folder, so that other commands can go through it."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+NOTE = "served.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """A serving process."""
+
+    url: str
+    pid: int
+
+
+def read_holder(index: str) -> Holder | None:
+    """The live server that holds the index in this folder, None where there is none."""
+    try:
+        holder = Holder(**json.loads((Path(index) / NOTE).read_text()))
+        os.kill(holder.pid, 0)
+    except (OSError, ValueError, TypeError):
+        return None
+    return holder
+
+
+@contextmanager
+def announced(index: str, url: str) -> Iterator[None]:
+    """Leave the note while this process serves the index."""
+    note = Path(index) / NOTE
+    note.write_text(json.dumps(asdict(Holder(url, os.getpid()))))
+    try:
+        yield
+    finally:
+        note.unlink(missing_ok=True)

@@ -1,0 +1,139 @@
+"""What travels over HTTP, as pydantic models: the source of the OpenAPI description."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from core.types import MetadataValue
+
+MAX_K = 1000
+MAX_QUERY_CHARACTERS = 10_000
+MAX_FILTER_CHARACTERS = 4_000
+MAX_PAGE = 1000  # documents to a page of the list
+
+Mode = Literal["hybrid", "dense", "sparse"]
+Fusion = Literal["convex", "rrf", "dbsf", "tuned"]
+Metadata = dict[str, MetadataValue]
+
+
+class SearchRequest(BaseModel):
+    """A query and how to answer it."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    query: str = Field(min_length=1, max_length=MAX_QUERY_CHARACTERS, description="What to look for.")
+    k: int = Field(10, ge=1, le=MAX_K, description="How many passages to return.")
+    mode: Mode = Field("hybrid", description="Search by meaning (dense), by words (sparse, BM25) or both.")
+    fusion: Fusion = Field("convex", description="How hybrid makes one ranking of two.")
+    filter: str | None = Field(
+        None,
+        max_length=MAX_FILTER_CHARACTERS,
+        description='Condition on fields, such as `year >= 2020 and lang = "en"`.',
+    )
+    explain: bool = Field(False, description="Add the matched terms and what fusion made of each leg.")
+
+
+class Leg(BaseModel):
+    """What one leg of the search gave a hit."""
+
+    rank: int | None = Field(description="From 1, among all candidates; null where the leg gave nothing.")
+    score: float = Field(description="The leg's raw score.")
+    normalized: float = Field(0.0, description="What fusion used. Only with `explain`.")
+    found: bool = Field(False, description="Whether the leg itself retrieved the hit. Only with `explain`.")
+
+
+class Sentence(BaseModel):
+    """A sentence of the passage; offsets count characters of the document."""
+
+    start: int
+    end: int
+    text: str
+
+
+class Explanation(BaseModel):
+    """Why a hit is where it is."""
+
+    chunk_cosine: float | None = Field(description="Cosine of query and passage.")
+    sentence_cosine: float | None = Field(description="Cosine of query and best sentence.")
+    matched_terms: list[str] = Field(description="Words of the query that occur in the passage, its title or headings.")
+
+
+class HitAnswer(BaseModel):
+    """A passage that answers the query. `document.text[start:end]` is its text."""
+
+    rank: int
+    score: float
+    document_id: str
+    chunk_id: str
+    text: str
+    start: int
+    end: int
+    page: int | None
+    title: str
+    headings: list[str]
+    uri: str
+    metadata: Metadata
+    best_sentence: Sentence | None
+    legs: dict[Literal["dense", "sparse"], Leg]
+    explain: Explanation | None = Field(None, description="Only with `explain`.")
+
+
+class SearchAnswer(BaseModel):
+    """The hits, best first."""
+
+    query: str
+    mode: Mode
+    took_ms: float = Field(description="Time inside the search, without HTTP.")
+    hits: list[HitAnswer]
+    notes: list[str] = Field([], description="What the caller should know about the query; absent where nothing.")
+    fusion: Fusion | None = Field(None, description="Only with `explain`; null unless the mode is hybrid.")
+
+
+class DocumentAnswer(BaseModel):
+    """An indexed document without its text."""
+
+    id: str
+    uri: str
+    title: str
+    n_chunks: int
+    metadata: Metadata
+
+
+class DocumentText(DocumentAnswer):
+    """An indexed document with the text that every offset refers to."""
+
+    text: str
+
+
+class DocumentsAnswer(BaseModel):
+    """One page of the documents, in the order of their ids."""
+
+    documents: list[DocumentAnswer]
+    total: int = Field(description="Number of documents in the index.")
+    next: str | None = Field(description="Pass it as `after` to get the next page; null on the last page.")
+
+
+class Status(BaseModel):
+    """A health check that passed."""
+
+    status: Literal["ok", "ready"]
+
+
+class FieldFault(BaseModel):
+    """What is wrong with one field of a request."""
+
+    field: str
+    message: str
+
+
+class Problem(BaseModel):
+    """A problem document (RFC 9457)."""
+
+    type: str = Field(description="A URI that names the kind of problem, or about:blank.")
+    title: str
+    status: Annotated[int, Field(ge=400, le=599)]
+    detail: str = Field(description="What is wrong and what to do.")
+    instance: str | None = Field(None, description="Reference of this occurrence in the server's log.")
+    errors: list[FieldFault] = Field([], description="The faults of the request, field by field.")

@@ -1,0 +1,59 @@
+"""Running the HTTP app: one process, one socket, announced to other commands while it holds an embedded index."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from contextlib import nullcontext
+
+from api.app import create_app
+from api.console import Console
+from api.holder import announced
+from core.errors import ConfigError, DependencyError
+from core.index import Index
+from core.settings import Settings
+
+
+def run_server(index: Index, settings: Settings, console: Console) -> None:
+    """Serve until interrupted.
+
+    Raises `ConfigError` for a public address without keys, `DependencyError` where the address can't be had.
+    """
+    import uvicorn
+
+    if not settings.api_keys and not _is_loopback(settings.host):
+        raise ConfigError(
+            f"Listening on {settings.host} would open the index to everyone who can reach it. "
+            "Set LIMPID_API_KEYS to require a key, or listen on 127.0.0.1."
+        )
+    listener = _listen(settings.host, settings.port)
+    port = listener.getsockname()[1]
+    url = f"http://{'127.0.0.1' if settings.host in ('0.0.0.0', '::') else settings.host}:{port}"
+    index.vector("warm")  # compile the encoder before the first request, not during it
+    if console.json:
+        console.result({"url": url})
+    console.note(f"Limpid serves {settings.index} at {url}  (stop with Ctrl-C)")
+    config = uvicorn.Config(create_app(index, settings), log_level="warning", server_header=False)
+    with listener, nullcontext() if settings.is_server else announced(settings.index, url):
+        uvicorn.Server(config).run(sockets=[listener])
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.socket(family, kind, protocol)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen()
+    except OSError as error:
+        raise DependencyError(f"Can't listen on {host}:{port} ({error.strerror}). Choose another --port.") from None
+    return listener

@@ -1,0 +1,259 @@
+"""One suite over every store: the same writes give the same answers."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from qdrant_client import QdrantClient
+
+from core.filters import parse_filter
+from core.sparse import Analyzer
+from core.store import EmbeddedChunk, Store
+from core.store.edge import EdgeStore
+from core.store.server import ServerStore, connect
+from core.types import Chunk, DocumentRecord, Span
+
+DIM = 16
+SERVER = os.environ.get("LIMPID_TEST_QDRANT_URL")
+WORDS = tuple("search engine vector space retrieval latent geometry cluster muddy chunk hybrid fusion".split(" "))
+FIELDS = {"year": "integer", "lang": "keyword", "weight": "float", "draft": "yes or no", "tags": "keyword"}
+ANALYZER = Analyzer("english", 1.2, 0.75, 6.0)
+
+
+def _unit(rng: np.random.Generator, *shape: int) -> np.ndarray:
+    rows = rng.normal(size=(*shape, DIM)).astype(np.float32)
+    return rows / np.linalg.norm(rows, axis=-1, keepdims=True)
+
+
+def _chunk(number: int, generation: str = "g1") -> EmbeddedChunk:
+    rng = np.random.default_rng(number)
+    text = " ".join(rng.choice(WORDS, 7)) + f" item{number}"
+    metadata = {
+        "year": 2000 + number,
+        "lang": ("en", "de", "zh")[number % 3],
+        "weight": number / 4,
+        "draft": number % 2 == 0,
+        "tags": [f"t{number % 5}", "all"],
+    }
+    chunk = Chunk(
+        id=str(uuid.uuid5(uuid.NAMESPACE_OID, str(number))),
+        document_id=f"doc-{number // 4}",
+        position=number % 4,
+        start=0,
+        end=len(text),
+        text=text,
+        uri=f"file:///docs/{number // 4}",
+        title=f"Title {number // 4}",
+        headings=("Title", f"Part {number}"),
+        page=number % 4 + 1 if number % 2 else None,
+        context="Title",
+        sentences=(Span(0, 5), Span(6, len(text))),
+        encoder_tokens=9,
+        llm_tokens=8,
+        metadata=metadata,
+    )
+    return EmbeddedChunk(chunk, generation, _unit(rng), _unit(rng, 2), ANALYZER.document(text))
+
+
+CHUNKS = [_chunk(number) for number in range(48)]
+RECORDS = [
+    DocumentRecord(f"doc-{n}", f"file:///docs/{n}", f"Title {n}", f"hash{n}", "g1", 4, 32, f"text {n}", {"year": 1})
+    for n in range(12)
+]
+QUERY = _unit(np.random.default_rng(1000))
+TERMS = ANALYZER.query("muddy retrieval geometry")
+
+
+def _fill(store: Store) -> Store:
+    store.upsert(CHUNKS, RECORDS)
+    return store
+
+
+@pytest.fixture
+def edge(tmp_path: Path) -> Iterator[Store]:
+    store = EdgeStore(tmp_path / "index", DIM, min_free_mb=0)
+    yield store
+    store.close()
+
+
+def _open_remote(kind: str) -> Iterator[Store]:
+    if kind == "memory":
+        client, collection = QdrantClient(":memory:"), "test"
+    elif SERVER:
+        client, collection = connect(SERVER, os.environ.get("LIMPID_QDRANT_API_KEY")), f"test-{uuid.uuid4()}"
+    else:
+        pytest.skip("LIMPID_TEST_QDRANT_URL isn't set: no Qdrant server to test against")
+    store = ServerStore(client, collection, DIM)
+    yield store
+    if kind == "server":
+        client.delete_collection(collection)
+    store.close()
+
+
+REMOTE = ["memory", pytest.param("server", marks=pytest.mark.server)]
+
+
+@pytest.fixture(params=REMOTE)
+def remote(request: pytest.FixtureRequest) -> Iterator[Store]:
+    """The server's store, on the client's in-memory stand-in and on a real server."""
+    yield from _open_remote(request.param)
+
+
+@pytest.fixture(params=["edge", *REMOTE])
+def store(request: pytest.FixtureRequest, edge: Store) -> Iterator[Store]:
+    """Each store alone, for what it must do by itself."""
+    if request.param == "edge":
+        yield edge
+    else:
+        yield from _open_remote(request.param)
+
+
+class TestSameAnswers:
+    """Both stores over the same chunks."""
+
+    @pytest.mark.parametrize(
+        "where",
+        [
+            None,
+            'lang = "en"',
+            "draft = true",
+            "draft in (false)",
+            "year >= 2010 and year < 2030",
+            'lang in ("de", "zh") and not draft = true',
+            'tags = "t3" or weight <= 1.5',
+            "weight = 2.5",
+            "page = 2",
+            'document_id != "doc-3"',
+            'headings = "Part 7"',
+            'lang not in ("en")',
+        ],
+    )
+    def test_candidates(self, edge: Store, remote: Store, where: str | None) -> None:
+        condition = parse_filter(where, FIELDS) if where else None
+        ours = _fill(edge).candidates(QUERY, TERMS, 100, condition)
+        theirs = _fill(remote).candidates(QUERY, TERMS, 100, condition)
+        assert ours.dense
+        for leg in ("dense", "sparse"):
+            assert [key for key, _ in getattr(ours, leg)] == [key for key, _ in getattr(theirs, leg)]
+            assert [s for _, s in getattr(ours, leg)] == pytest.approx([s for _, s in getattr(theirs, leg)], abs=1e-5)
+
+    def test_exact_scores(self, edge: Store, remote: Store) -> None:
+        ids = [embedded.chunk.id for embedded in CHUNKS]
+        ours, theirs = _fill(edge).score(ids, QUERY, TERMS), _fill(remote).score(ids, QUERY, TERMS)
+        assert ours.keys() == theirs.keys() == set(ids)
+        for key in ids:
+            assert ours[key].cosine == pytest.approx(theirs[key].cosine, abs=1e-5)
+            assert ours[key].sentence == pytest.approx(theirs[key].sentence, abs=5e-4)  # float16 against float32
+            assert ours[key].sparse == pytest.approx(theirs[key].sparse, abs=1e-5)
+
+    def test_what_is_read_back(self, edge: Store, remote: Store) -> None:
+        ids = [embedded.chunk.id for embedded in CHUNKS[:5]]
+        ours, theirs = _fill(edge).fetch(ids, sentences=True), _fill(remote).fetch(ids, sentences=True)
+        for embedded in CHUNKS[:5]:
+            key = embedded.chunk.id
+            assert ours[key].chunk == theirs[key].chunk == embedded.chunk
+            assert np.allclose(ours[key].sentences, embedded.sentences, atol=5e-4)
+            assert np.allclose(theirs[key].sentences, embedded.sentences, atol=5e-4)
+
+
+class TestEachStore:
+    """What every store must do by itself."""
+
+    def test_scores_are_cosines_and_bm25_sums(self, store: Store) -> None:
+        found = _fill(store).candidates(QUERY, TERMS, 100)
+        by_id = {embedded.chunk.id: embedded for embedded in CHUNKS}
+        assert len(found.dense) == len(CHUNKS)
+        for key, score in found.dense:
+            assert score == pytest.approx(float(by_id[key].dense @ QUERY), abs=1e-5)
+        n = len(CHUNKS)
+        for key, score in found.sparse:
+            weights = dict(zip(by_id[key].sparse.indices, by_id[key].sparse.values, strict=True))
+            total = 0.0
+            for term in TERMS.indices:
+                holding = sum(term in embedded.sparse.indices for embedded in CHUNKS)
+                total += weights.get(term, 0.0) * np.log(1 + (n - holding + 0.5) / (holding + 0.5))
+            assert score == pytest.approx(total, rel=1e-4)
+
+    def test_order_is_by_score_then_id(self, store: Store) -> None:
+        twins = [replace(embedded, dense=CHUNKS[0].dense) for embedded in CHUNKS[:6]]
+        store.upsert(twins, [])
+        found = store.candidates(QUERY, None, 10).dense
+        assert [key for key, _ in found] == sorted(embedded.chunk.id for embedded in twins)
+
+    def test_limit_and_legs_on_request(self, store: Store) -> None:
+        _fill(store)
+        assert len(store.candidates(QUERY, None, 7).dense) == 7
+        assert store.candidates(QUERY, None, 7).sparse == []
+        assert store.candidates(None, TERMS, 3).dense == []
+        assert len(store.candidates(None, TERMS, 3).sparse) == 3
+        assert store.candidates(None, ANALYZER.query("zzzunknown"), 3).sparse == []
+        assert store.candidates(QUERY, ANALYZER.query(""), 3).sparse == []
+
+    def test_score_of_unknown_ids(self, store: Store) -> None:
+        _fill(store)
+        assert store.score([str(uuid.uuid4())], QUERY, TERMS) == {}
+        assert store.score([], QUERY, TERMS) == {}
+
+    def test_records(self, store: Store) -> None:
+        _fill(store)
+        listed = {record.id: record for record in store.records()}
+        assert listed == {record.id: replace(record, text="") for record in RECORDS}
+        assert store.record("doc-3") == RECORDS[3]
+        assert store.record("nowhere") is None
+
+    def test_meta_survives_as_it_was(self, store: Store) -> None:
+        assert store.read_meta() is None
+        meta = {"avg_len": 61.300000000000004, "exact": True, "fields": {"a.b": "keyword"}}
+        store.write_meta(meta)
+        assert store.read_meta() == meta
+
+    def test_settling_leaves_the_current_generation(self, store: Store) -> None:
+        _fill(store)
+        fresh = [_chunk(number, "g2") for number in (4, 5)]
+        record = replace(RECORDS[1], generation="g2", n_chunks=2, settling=True)
+        store.upsert(fresh, [record])
+        assert [found.id for found in store.records(unsettled=True)] == ["doc-1"]
+        store.settle(record)
+        assert list(store.records(unsettled=True)) == []
+        assert store.count_chunks() == len(CHUNKS) - 2
+        left = {key for key, owner in store.owners([e.chunk.id for e in CHUNKS]).items() if owner == "doc-1"}
+        assert left == {embedded.chunk.id for embedded in fresh}
+
+    def test_deleting_documents(self, store: Store) -> None:
+        _fill(store)
+        store.delete_documents(["doc-0", "nowhere"])
+        assert store.count_chunks() == len(CHUNKS) - 4
+        assert store.record("doc-0") is None
+        assert store.fetch([CHUNKS[0].chunk.id]) == {}
+
+    def test_new_sparse_vectors_leave_the_rest(self, store: Store) -> None:
+        _fill(store)
+        key = CHUNKS[0].chunk.id
+        store.update_sparse([(key, ANALYZER.query("zebra"))])
+        assert [found for found, _ in store.candidates(None, ANALYZER.query("zebra"), 5).sparse] == [key]
+        assert store.score([key], QUERY, TERMS)[key].cosine == pytest.approx(float(CHUNKS[0].dense @ QUERY), abs=1e-5)
+
+    def test_scan_meets_every_chunk_once_in_order(self, store: Store) -> None:
+        _fill(store)
+        store.write_meta({})
+        scanned = [found for batch in store.scan(vectors=True, batch=7) for found in batch]
+        assert [found.chunk.id for found in scanned] == sorted(embedded.chunk.id for embedded in CHUNKS)
+        by_id = {embedded.chunk.id: embedded for embedded in CHUNKS}
+        for found in scanned:
+            assert np.allclose(found.dense, by_id[found.chunk.id].dense, atol=1e-6)
+
+    def test_indexed_fields_filter_alike(self, store: Store) -> None:
+        for name, kind in FIELDS.items():
+            if kind != "yes or no":
+                store.index_field(f"meta.{name}", kind)
+        _fill(store)
+        store.optimize()
+        found = store.candidates(QUERY, None, 100, parse_filter('lang = "en" and year > 2020', FIELDS)).dense
+        wanted = {e.chunk.id for e in CHUNKS if e.chunk.metadata["lang"] == "en" and e.chunk.metadata["year"] > 2020}
+        assert {key for key, _ in found} == wanted

@@ -1,0 +1,215 @@
+"""Planted faults are found, clean corpora are left alone, and small ones don't break anything."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from core.errors import InputError
+from eval.diagnose import diagnose, write_scores
+from eval.diagnose.clusters import confusion, find_merged_topics
+from eval.diagnose.dimensions import find_dimension_collapse, n_components
+from eval.diagnose.duplicates import find_boilerplate, find_duplicates
+from eval.diagnose.hubs import find_hubs
+from eval.diagnose.mismatch import find_mismatch
+from eval.diagnose.muddy import find_muddy, ward_split
+from eval.diagnose.truncation import find_truncated
+from eval.sample import collect, normalized
+from tests.eval.corpus import DIM, make_chunk, topical_corpus
+
+
+def unit(rng, *shape):
+    return normalized(rng.standard_normal(shape))
+
+
+def test_collect_orders_rows_and_keeps_half_precision():
+    sample, _ = topical_corpus(20)
+    rows = list(zip(sample.chunks, sample.vectors, sample.sentence_vectors, strict=True))
+    again = collect(reversed(rows), 256)
+    assert [chunk.id for chunk in again.chunks] == [chunk.id for chunk in sample.chunks]
+    assert again.sentence_vectors[0].dtype == np.float16
+    assert again.vectors.dtype == np.float32
+    with pytest.raises(InputError, match="reindex"):
+        collect([(sample.chunks[0], sample.vectors[0], sample.sentence_vectors[0][:3])], 256)
+
+
+def test_ward_split_equals_the_sum_written_out():
+    vectors = np.array([[[1, 0], [1, 0], [0, 1]]], dtype=np.float32)
+    contrast, cosine, left = ward_split(vectors, np.ones((1, 3)), np.zeros(2, dtype=np.float32))
+    assert left[0] == 2
+    assert contrast[0] == pytest.approx(2 * 1 / 3 * ((1 - 0) ** 2 + (0 - 1) ** 2))
+    assert cosine[0] == pytest.approx(0)
+
+
+def test_muddy_chunks_are_found_and_split_in_the_right_place():
+    sample, planted = topical_corpus(400, muddy=30)
+    finding = find_muddy(sample)
+    flagged = {flag.subject for flag in finding.flags}
+    assert len(flagged & planted) >= 28
+    assert len(flagged - planted) <= 0.08 * 370
+    right = 0
+    for chunk, score in zip(sample.chunks, finding.scores["muddy"], strict=True):
+        if chunk.id in planted:
+            right += score["split_at"] == chunk.sentences[4].start
+    assert right >= 27
+
+
+def test_clean_corpus_is_flagged_at_the_stated_rate():
+    shares = [len(find_muddy(topical_corpus(400, seed=seed)[0]).flags) / 400 for seed in range(5)]
+    assert 0.02 <= np.mean(shares) <= 0.08
+    assert not find_muddy(topical_corpus(400)[0]).numbers["exceeds_chance"]
+
+
+def test_truncation_counts_tokens():
+    chunks = [
+        make_chunk("a#0", ["one two three."], encoder_tokens=256),
+        make_chunk("b#0", ["x y."], encoder_tokens=300),
+    ]
+    rng = np.random.default_rng(0)
+    sample = collect([(chunk, unit(rng, DIM), unit(rng, 1, DIM)) for chunk in chunks], 256)
+    (flag,) = find_truncated(sample).flags
+    assert (flag.subject, flag.score, flag.threshold, flag.evidence["tokens_lost"]) == ("b#0", 300, 256, 44)
+
+
+def test_duplicates_exact_near_and_none():
+    sample, _ = topical_corpus(60)
+    assert not find_duplicates(sample).flags
+    vectors = sample.vectors.copy()
+    vectors[7] = normalized(vectors[3] + 0.05 * vectors[9])
+    chunks = list(sample.chunks)
+    chunks[20] = replace(chunks[20], text="  " + chunks[21].text.replace(" ", "\n"))
+    flags = find_duplicates(replace(sample, vectors=vectors, chunks=chunks)).flags
+    members = {tuple(flag.evidence["member_ids"]): flag.evidence["texts_are_equal"] for flag in flags}
+    assert members == {("d0003#0", "d0007#0"): False, ("d0020#0", "d0021#0"): True}
+
+
+def test_one_template_on_every_page_is_one_group():
+    rng = np.random.default_rng(0)
+    one = unit(rng, DIM)
+    rows = [(make_chunk(f"p{i}#0", [f"page {i} of the shop."]), one, one[None]) for i in range(300)]
+    (flag,) = find_duplicates(collect(rows, 256)).flags
+    assert flag.evidence["n_members"] == 300
+
+
+def test_boilerplate_is_one_flag_for_sentences_that_travel_together():
+    rng = np.random.default_rng(0)
+    footer = ["All rights reserved by the publisher.", "Subscribe to our weekly newsletter."]
+    rows = []
+    for i in range(40):
+        sentences = [f"Something of its own is said here, number {i}.", *(footer if i < 12 else [])]
+        rows.append((make_chunk(f"p{i:02d}#0", sentences), unit(rng, DIM), unit(rng, len(sentences), DIM)))
+    (flag,) = find_boilerplate(collect(rows, 256)).flags
+    assert flag.score == 12
+    assert flag.evidence["sentences"] == footer
+
+
+def test_dimension_collapse_needs_enough_chunks_and_few_directions():
+    rng = np.random.default_rng(0)
+
+    def sample_of(vectors):
+        rows = [(make_chunk(f"c{i:04d}#0", ["a b."]), row, row[None]) for i, row in enumerate(vectors)]
+        return collect(rows, 256)
+
+    narrow = rng.standard_normal((1100, 10)) @ rng.standard_normal((10, DIM))
+    assert find_dimension_collapse(sample_of(narrow)).flags
+    assert not find_dimension_collapse(sample_of(rng.standard_normal((1100, DIM)))).flags
+    few = find_dimension_collapse(sample_of(narrow[:200]))
+    assert not few.flags
+    assert "Too few" in few.numbers["note"]
+    assert n_components(np.eye(4, dtype=np.float32)[[0, 0, 1, 1]]) == 1
+
+
+def test_confusion_is_zero_apart_and_one_when_mixed():
+    labels = np.array([0, 0, 0, 1, 1, 1])
+    apart = np.array([[1, 2], [0, 2], [0, 1], [4, 5], [3, 5], [3, 4]])
+    assert confusion(apart, labels) == 0
+    everyone = np.array([[j for j in range(6) if j != i] for i in range(6)])
+    assert confusion(everyone, labels) == pytest.approx(1)
+
+
+def test_merged_topics_are_found_only_where_planted():
+    sample, _ = topical_corpus(480, n_topics=10)
+    assert not find_merged_topics(sample).flags
+    vectors = sample.vectors.copy()
+    rng = np.random.default_rng(1)
+    merged = [i for i in range(480) if i % 10 in (2, 3)]
+    vectors[merged] = normalized(vectors[2] + 0.9 * rng.standard_normal((len(merged), DIM)) / 8)
+    flags = find_merged_topics(replace(sample, vectors=vectors)).flags
+    assert flags
+    words = {term[: term.index("x")] for terms in flags[0].evidence["terms"] for term in terms if "x" in term}
+    assert words == {"word2", "word3"}
+
+
+def test_a_passage_near_every_query_is_a_hub():
+    rng = np.random.default_rng(0)
+    center = unit(rng, DIM)
+    rows = []
+    for i in range(400):
+        sentences = normalized(center * 0.6 + unit(rng, 4, DIM))
+        vector = center if i == 17 else normalized(sentences.mean(axis=0) - 0.6 * center)
+        rows.append((make_chunk(f"c{i:04d}#0", [f"text {i}."] * 4), vector, sentences))
+    (flag,) = find_hubs(collect(rows, 256)).flags
+    assert flag.subject == "c0017#0"
+    assert not find_hubs(topical_corpus(400)[0]).flags
+
+
+def test_mismatch_is_broken_for_random_vectors_and_healthy_for_meaningful_ones():
+    sample, _ = topical_corpus(240, n_topics=240)
+    assert find_mismatch(sample).numbers["mismatch"]["verdict"] == "healthy"
+    rng = np.random.default_rng(0)
+    random = replace(sample, sentence_vectors=[unit(rng, 8, DIM) for _ in sample.chunks])
+    finding = find_mismatch(random)
+    assert finding.numbers["mismatch"]["verdict"] == "broken"
+    assert [flag.kind for flag in finding.flags] == ["domain_mismatch"]
+    titled = replace(sample, chunks=[replace(chunk, title="A title") for chunk in sample.chunks])
+    assert find_mismatch(titled).numbers["mismatch"]["verdict"] == "unsure"  # stored vectors know the title
+
+
+def test_mismatch_asks_with_the_encoder_it_is_given():
+    sample, _ = topical_corpus(240, n_topics=240)
+    asked = []
+
+    def encode(texts):
+        asked.extend(texts)
+        return unit(np.random.default_rng(99), len(texts), DIM)
+
+    assert find_mismatch(sample, encode=encode).numbers["mismatch"]["verdict"] == "broken"
+    assert len(asked) == 240
+
+
+@pytest.mark.parametrize("n", [0, 1, 2, 5, 40])
+def test_tiny_corpora_give_no_flag(n):
+    diagnosis = diagnose(topical_corpus(n)[0])
+    assert len(diagnosis.scores) == n
+    assert {flag.kind for flag in diagnosis.flags} <= {"muddy_chunk"}
+    assert n >= 40 or not diagnosis.flags
+    json.dumps(diagnosis.corpus, allow_nan=False)
+
+
+def test_chunks_without_sentences_or_words():
+    rng = np.random.default_rng(0)
+    rows = [(make_chunk(f"c{i}#0", []), np.zeros(DIM), np.zeros((0, DIM))) for i in range(3)]
+    rows += [(make_chunk(f"d{i}#0", ["", "...", "!", "?", "-"]), unit(rng, DIM), unit(rng, 5, DIM)) for i in range(130)]
+    json.dumps(diagnose(collect(rows, 256)).corpus, allow_nan=False)
+
+
+def test_diagnosis_is_deterministic_and_reports_progress():
+    sample, _ = topical_corpus(300, muddy=20)
+    steps = []
+    first = diagnose(sample, progress=lambda name, done, total: steps.append((name, done, total)))
+    assert first.flags == diagnose(sample).flags
+    assert first.corpus == diagnose(sample).corpus
+    assert steps[0][1] == 0
+    assert steps[-1] == ("done", len(steps) - 1, len(steps) - 1)
+
+
+def test_scores_are_written_for_every_chunk(tmp_path):
+    sample, planted = topical_corpus(100, muddy=5)
+    write_scores(tmp_path / "scores.jsonl", diagnose(sample))
+    rows = [json.loads(line) for line in (tmp_path / "scores.jsonl").read_text().splitlines()]
+    assert len(rows) == 100
+    assert all(set(row["muddy"]) == {"score", "flagged", "split_at"} for row in rows)
+    assert {row["chunk_id"] for row in rows if row["muddy"]["flagged"]} >= planted
