@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-import logging
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import lru_cache
@@ -43,7 +43,9 @@ VERSION = "1"
 # Requests that work at the same time; more wait. Each thread keeps an inference request of its own.
 N_THREADS = 16
 N_SHOWN, N_SHOWN_MOST = 10, 100  # hits on the search page: at first, and at most
-_logger = logging.getLogger("limpid.http")
+# The engine walks a filter on the stack: a few hundred levels end the process.
+MAX_NESTING = 64
+_NESTING = re.compile(r"\(|\bnot\b", re.IGNORECASE)
 
 
 class _AnyText(Convertor[str]):
@@ -104,7 +106,8 @@ def _api(index: Index, retriever: Retriever, is_locked: bool) -> APIRouter:
         summary="Find the passages that answer a query",
     )
     def search(body: SearchRequest) -> dict:
-        results = retriever.search(body.query, body.k, body.mode, body.fusion, body.filter, body.explain)
+        where = _checked_filter(body.filter)
+        results = retriever.search(body.query, body.k, body.mode, body.fusion, where, body.explain)
         return results_json(results, explain=body.explain)
 
     @router.get(
@@ -206,7 +209,7 @@ def _pages(index: Index, retriever: Retriever, dense_weight: float) -> APIRouter
         try:
             if q.strip():
                 limit = _shown_limit(q, filter, k)
-                results = retriever.search(q, limit, mode, "convex", filter, explain=True)
+                results = retriever.search(q, limit, mode, "convex", _checked_filter(filter), explain=True)
                 shown["results"] = results
                 shown["hits"] = pages.shown_hits(results, index.analyzer, dense_weight)
                 if len(results.hits) == limit < N_SHOWN_MOST:
@@ -220,6 +223,14 @@ def _pages(index: Index, retriever: Retriever, dense_weight: float) -> APIRouter
         return pages.search_page(**shown)
 
     return router
+
+
+def _checked_filter(where: str | None) -> str | None:
+    """The filter as given. Raises `InputError` for one that might nest too deeply for the engine."""
+    n_nested = len(_NESTING.findall(where or ""))
+    if n_nested > MAX_NESTING:
+        raise InputError(f"The filter has {n_nested} of '(' and 'not'; the limit is {MAX_NESTING}. Simplify it.")
+    return where
 
 
 def _shown_limit(query: str, where: str, k: str) -> int:

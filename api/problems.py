@@ -75,13 +75,11 @@ def from_error(error: LimpidError) -> JSONResponse:
     return problem(status, title, detail, instance=reference, headers=headers)
 
 
-async def _limpid(request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, LimpidError)
+async def _limpid(request: Request, error: LimpidError) -> JSONResponse:
     return from_error(error)
 
 
-async def _validation(request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, RequestValidationError)
+async def _validation(request: Request, error: RequestValidationError) -> JSONResponse:
     faults = [_fault(fault) for fault in error.errors()]
     told = " ".join(f"{fault.field}: {fault.message}." for fault in faults)
     detail = f"{told} Correct the request; /openapi.json describes what {request.url.path} takes."
@@ -97,8 +95,7 @@ def _fault(fault: dict) -> FieldFault:
     return FieldFault(field=".".join(map(str, place[1:])), message=fault["msg"])
 
 
-async def _http(request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, HTTPException)
+async def _http(request: Request, error: HTTPException) -> JSONResponse:
     phrase = HTTPStatus(error.status_code).phrase
     details = {
         400: "The body can't be read. Send JSON in UTF-8.",

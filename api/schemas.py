@@ -10,7 +10,7 @@ from core.types import MetadataValue
 
 MAX_K = 1000
 MAX_QUERY_CHARACTERS = 10_000
-MAX_FILTER_CHARACTERS = 4_000
+MAX_FILTER_CHARACTERS = 2_000
 MAX_PAGE = 1000  # documents to a page of the list
 
 Mode = Literal["hybrid", "dense", "sparse"]

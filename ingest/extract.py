@@ -102,7 +102,7 @@ def _decode(data: bytes, declared: re.Match[bytes] | None = None) -> str:
     except UnicodeDecodeError as error:
         text = _decode_declared(data, declared)
         if text is None:
-            if _looks_binary(data[:65536].decode("latin-1")):
+            if not mark and _looks_binary(data[:65536].decode("latin-1")):
                 raise InputError("looks binary, not text.") from None
             raise InputError(
                 f"isn't valid {encoding.upper()}: byte {error.start + len(mark)} is "

@@ -42,7 +42,7 @@ def render(page: str) -> tuple[str, str]:
     renderer = _Renderer()
     renderer.feed(page)
     renderer.close()
-    renderer.flush()
+    renderer.finish()
     text = "".join(renderer.main_blocks or renderer.blocks).strip("\n")
     title = " ".join(renderer.title.split())
     if renderer.first_h1 and (not title or renderer.first_h1 in title):
@@ -65,6 +65,7 @@ class _Renderer(HTMLParser):
         self._lists: list[int | None] = []  # the next number of every open list, None where it has bullets
         self._marker = ""
         self._language = ""
+        self._is_in_cell = False
         self._is_after_item = False  # the next item of a list follows without a blank line
         self._rows: list[list[str]] | None = None  # of the table being read, as long as it is a plain one
 
@@ -94,6 +95,10 @@ class _Renderer(HTMLParser):
         while closed != tag:
             closed, _, _ = self._open.pop()
             self._counts[closed] -= 1
+        if self._rows is not None and not self._counts["table"]:
+            self._add_table()  # its own end tag is missing
+        if not (self._counts["ul"] or self._counts["ol"] or self._counts["menu"]):
+            self._lists.clear()
 
     def handle_data(self, data: str) -> None:
         _, is_out, _ = self._open[-1] if self._open else ("", False, False)
@@ -101,6 +106,12 @@ class _Renderer(HTMLParser):
             self.title += data
         elif not is_out:
             self._text.append(data.replace(_BREAK, ""))
+
+    def finish(self) -> None:
+        """Take in what the page left open."""
+        if self._rows is not None:
+            self._add_table()
+        self.flush()
 
     def flush(self) -> None:
         """Turn the text read since the last block into a block."""
@@ -117,12 +128,16 @@ class _Renderer(HTMLParser):
         if self._rows is not None and tag not in ("tr", "td", "th", "caption"):
             self._text.append(" ")
             return
+        if self._rows is not None and tag != "caption":
+            self._close_cell()
         if self._rows is None or tag == "caption":
             self.flush()
         if tag == "table":
             self._rows = []
-        elif tag == "tr" and self._rows is not None:
-            self._rows.append([])
+        elif tag in ("tr", "td", "th") and self._rows is not None:
+            if tag == "tr" or not self._rows:
+                self._rows.append([])
+            self._is_in_cell = tag != "tr"
         elif tag in ("ul", "ol", "menu"):
             self._lists.append(1 if tag == "ol" else None)
         elif tag == "li":
@@ -135,9 +150,8 @@ class _Renderer(HTMLParser):
 
     def _end_block(self, tag: str) -> None:
         if self._rows is not None:
-            if tag in ("td", "th"):
-                cell, self._text = " ".join("".join(self._text).split()), []
-                self._rows[-1:] = [[*(self._rows[-1] if self._rows else []), cell.replace("|", "\\|")]]
+            if tag in ("td", "th", "tr"):
+                self._close_cell()
             elif tag == "table":
                 self._add_table()
             elif tag == "caption":
@@ -151,11 +165,22 @@ class _Renderer(HTMLParser):
             self.flush()
         if tag in ("ul", "ol", "menu") and self._lists:
             self._lists.pop()
+            self._is_after_item = bool(self._lists)
         if tag == "li":
             self._marker = ""
 
+    def _take_line(self) -> str:
+        """The text read since the last block, on one line."""
+        text, self._text = "".join(self._text).replace(_BREAK, " "), []
+        return " ".join(text.split())
+
+    def _close_cell(self) -> None:
+        if self._is_in_cell and self._rows:
+            self._rows[-1].append(self._take_line().replace("|", "\\|"))
+        self._is_in_cell = False
+
     def _add_heading(self, level: int) -> None:
-        title, self._text = " ".join("".join(self._text).split()), []
+        title = self._take_line()
         if not title:
             return
         if level == 1 and not self.first_h1:
@@ -170,8 +195,9 @@ class _Renderer(HTMLParser):
             self._add(f"{fence}{self._language}\n{code}\n{fence}")
 
     def _add_table(self) -> None:
-        rows, self._rows, self._text = self._rows or [], None, []
-        rows = [row for row in rows if any(row)]
+        self._close_cell()
+        rows = [row for row in self._rows or () if any(row)]
+        self._rows = None
         if not rows:
             return
         width = max(len(row) for row in rows)

@@ -129,9 +129,8 @@ def _join(pages: Sequence[Sequence[str]]) -> tuple[str, tuple[int, ...]]:
     parts: list[str] = []
     starts, length = [], 0
     for blocks in pages:
-        gap = 2 if parts else 0
-        starts.append(length + (gap if blocks else 0))
+        starts.append(length + (2 if parts else 0))
         for block in blocks:
             parts.append(block)
             length += (2 if len(parts) > 1 else 0) + len(block)
-    return "\n\n".join(parts), tuple(starts)
+    return "\n\n".join(parts), tuple(min(start, length) for start in starts)

@@ -29,6 +29,7 @@ _END = re.compile(
 )
 _LINE_END = re.compile(r"\n")
 _UNIT = re.compile(rf"[{_UNSPACED}]|[^\s{_UNSPACED}]{{1,{MAX_WORD_CHARS}}}")
+_UNSPACED_CHARACTER = re.compile(rf"[{_UNSPACED}]")
 _CLAUSE_ENDS = frozenset(",;:—–，；：、،؛)")
 _INNER_DOTS = re.compile(r"(?:\w\.)+\w$")  # e.g, i.e, U.S, a.m
 _NEXT_WORD = re.compile(r"\s*[\"'“‘«(\[*_`]*(\S)")
@@ -134,7 +135,7 @@ def _cut(text: str, span: Span) -> Iterator[Span]:
 
 
 def _cut_window(text: str, span: Span) -> Iterator[Span]:
-    if span.end - span.start <= _SURELY_SHORT:
+    if _fits(text, span.start, span.end):
         yield span
         return
     starts, ends, shares = _units(text, span.start, span.end)
@@ -156,7 +157,13 @@ def _cut_window(text: str, span: Span) -> Iterator[Span]:
 
 def _fits(text: str, start: int, end: int) -> bool:
     """Whether a range is within the longest sentence allowed."""
-    return end - start <= _SURELY_SHORT or _units(text, start, end)[2][-1] <= _FULL
+    if end - start <= _SURELY_SHORT:
+        return True
+    stretch = text[start:end]
+    is_spaced = stretch.isascii() or not _UNSPACED_CHARACTER.search(stretch)
+    if is_spaced and len(stretch.split()) + len(stretch) // MAX_WORD_CHARS <= MAX_WORDS:
+        return True  # at least as many as its units: spares finding each of them in nearly all sentences
+    return _units(text, start, end)[2][-1] <= _FULL
 
 
 def _units(text: str, start: int, end: int) -> tuple[list[int], list[int], list[int]]:

@@ -23,7 +23,7 @@ class TorchEmbedder:
         """Loads the model onto `device`. Raises `DependencyError` where it can't be loaded there."""
         from sentence_transformers import SentenceTransformer
 
-        from core.embed.export import prompts_of
+        from core.embed.export import max_tokens_of, prompts_of
 
         try:
             self._model = SentenceTransformer(str(weights.folder), device=device, local_files_only=True)
@@ -35,7 +35,7 @@ class TorchEmbedder:
         self.runtime = f"sentence-transformers ({device})"
         self.dimension = int(self._model.get_embedding_dimension())
         self.prompts = prompts_of(self._model)
-        self.tokenizer = self._open_tokenizer()
+        self.tokenizer = self._open_tokenizer(max_tokens_of(self._model))
         self._encoding = threading.Lock()
 
     def encode_documents(self, texts: Sequence[str], on_progress: Callable[[int], None] | None = None) -> np.ndarray:
@@ -58,14 +58,13 @@ class TorchEmbedder:
                 texts, prompt=prompt, normalize_embeddings=True, show_progress_bar=False
             ).astype(np.float32, copy=False)
 
-    def _open_tokenizer(self) -> EncoderTokenizer:
+    def _open_tokenizer(self, max_tokens: int) -> EncoderTokenizer:
         tokenizer = self._model.tokenizer
         backend = getattr(tokenizer, "backend_tokenizer", tokenizer)
-        limit = int(self._model.max_seq_length or 512)
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "tokenizer.json"
             try:
                 backend.save(str(path))
             except (AttributeError, TypeError):
                 raise DependencyError("The model has no fast tokenizer, so its tokens can't be counted.") from None
-            return EncoderTokenizer(path, limit)
+            return EncoderTokenizer(path, max_tokens)

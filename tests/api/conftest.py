@@ -64,7 +64,11 @@ DOCUMENTS = (
         "bicycle",
         "ftp://example.org/bicycle",
         "Looking after a bicycle",
-        "Oil the chain every few hundred kilometres and wipe off what drips. A dry chain squeaks and wears the cogs.",
+        "Pump the tyres until the thumb hardly dents them. Soft tyres roll slowly and puncture on every kerb. "
+        "Brake pads are done when their grooves have gone; new ones cost little. Check that they meet the rim and not "
+        "the rubber.\nOil the chain every few hundred kilometres and wipe off what drips. A dry chain squeaks and "
+        "wears the cogs. Once a year let someone with the right tools true the wheels, since a wobble eats brakes and "
+        "bearings, and grease the seat post so that it never seizes in the frame.",
         "",
         metadata={"topic": "repair", "year": 2019},
     ),

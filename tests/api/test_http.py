@@ -66,6 +66,10 @@ class TestSearch:
         answer = client.search(query="tea", filter="year < 2018").json()
         assert {hit["document_id"] for hit in answer["hits"]} == {"file:///library/glaciers.pdf"}
 
+    def test_a_filter_may_nest(self, client: Client):
+        answer = client.search(query="tea", filter="(not " * 32 + "year < 2018" + ")" * 32).json()
+        assert {hit["document_id"] for hit in answer["hits"]} == {"file:///library/glaciers.pdf"}
+
     def test_a_query_that_the_encoder_cuts_says_so(self, client: Client):
         answer = assert_answers(client.search(query="tea " * 2000), schemas.SearchAnswer)
         assert "encoder read the first 256" in answer["notes"][0]
@@ -88,6 +92,7 @@ class TestSearch:
             ({"query": "tea", "mode": "psychic"}, "mode", "'hybrid', 'dense' or 'sparse'"),
             ({"query": "tea", "fusion": "cold"}, "fusion", "'convex'"),
             ({"query": "tea", "qery": 1}, "qery", "not permitted"),
+            ({"query": "tea", "filter": "x" * 2001}, "filter", "at most 2000"),
             ({"query": "\ud800"}, "query", "unicode"),
         ],
     )
@@ -106,6 +111,8 @@ class TestSearch:
             ({"query": " \t\n"}, "The query is empty; give at least one word."),
             ({"query": "tea", "filter": "yeer = 2020"}, "Did you mean 'year'?"),
             ({"query": "tea", "filter": "year >"}, "the filter ends"),
+            ({"query": "tea", "filter": "not " * 400 + "year = 1"}, "the limit is 64"),
+            ({"query": "tea", "filter": "(" * 1999}, "the limit is 64"),
             ({"query": "tea", "fusion": "tuned"}, "hasn't been tuned"),
         ],
     )
@@ -360,6 +367,7 @@ class TestPage:
         [
             ({"filter": "yeer = 1"}, "Did you mean &#39;year&#39;?"),
             ({"mode": "psychic"}, "Unknown mode"),
+            ({"filter": "NOT " * 400 + "year = 1"}, "the limit is 64"),
             ({"k": "0"}, "between 1 and 100"),
             ({"k": "²"}, "between 1 and 100"),
             ({"q": "x" * 10_001}, "the limit is 10,000"),

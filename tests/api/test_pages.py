@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,12 +13,13 @@ import uvicorn
 from api.app import create_app
 from core.index import Index
 from core.settings import Settings
-from tests.api.conftest import HOSTILE
+from tests.api.conftest import DOCUMENTS, HOSTILE
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium isn't installed")
 from selenium.webdriver.chrome.service import Service  # noqa: E402
 from selenium.webdriver.common.by import By  # noqa: E402
 from selenium.webdriver.common.keys import Keys  # noqa: E402
+from selenium.webdriver.support.expected_conditions import staleness_of  # noqa: E402
 from selenium.webdriver.support.ui import WebDriverWait  # noqa: E402
 
 pytestmark = pytest.mark.browser
@@ -81,12 +82,25 @@ def browser(chromium: webdriver.Chrome, address: str) -> Iterator[webdriver.Chro
     assert [url for url in asked if not url.startswith(address)] == []
 
 
+def follow(browser: webdriver.Chrome, act: Callable[[], None]) -> None:
+    """Does something that leads to another page, and waits until that is there."""
+    left = staleness_of(browser.find_element(By.TAG_NAME, "html"))
+    act()
+    WebDriverWait(browser, TIMEOUT_S).until(left)
+    is_complete = "return document.readyState === 'complete'"
+    WebDriverWait(browser, TIMEOUT_S).until(lambda page: page.execute_script(is_complete))
+
+
 def search(browser: webdriver.Chrome, query: str) -> None:
     """Types a query over what is there and presses Enter."""
     field = browser.find_element(By.NAME, "q")
     field.send_keys(Keys.CONTROL, "a")
-    field.send_keys(query, Keys.ENTER)
-    WebDriverWait(browser, TIMEOUT_S).until(lambda page: page.title == f"{query} · Limpid")
+    follow(browser, lambda: field.send_keys(query, Keys.ENTER))
+
+
+def press(browser: webdriver.Chrome, mode: str) -> None:
+    """Clicks the switch for a mode."""
+    follow(browser, browser.find_element(By.CSS_SELECTOR, f".modes button[value={mode}]").click)
 
 
 def texts(browser: webdriver.Chrome, selector: str) -> list[str]:
@@ -114,15 +128,14 @@ def test_search_by_typing(browser: webdriver.Chrome):
 
 def test_modes_keep_the_query_and_stay(browser: webdriver.Chrome):
     search(browser, "tea")
-    for mode, absent in (("Sparse", "dense"), ("Dense", "BM25"), ("Hybrid", None)):
-        browser.find_element(By.CSS_SELECTOR, f".modes button[value={mode.lower()}]").click()
-        WebDriverWait(browser, TIMEOUT_S).until(lambda page, mode=mode: texts(page, "[aria-pressed=true]") == [mode])
+    for mode, absent in (("sparse", "dense"), ("dense", "BM25"), ("hybrid", None)):
+        press(browser, mode)
+        assert texts(browser, "[aria-pressed=true]") == [mode.capitalize()]
         assert browser.find_element(By.NAME, "q").get_attribute("value") == "tea"
         legs = texts(browser, ".legs")
         assert legs
         assert absent is None or not any(absent in leg for leg in legs)
-    browser.find_element(By.CSS_SELECTOR, ".modes button[value=sparse]").click()
-    WebDriverWait(browser, TIMEOUT_S).until(lambda page: texts(page, "[aria-pressed=true]") == ["Sparse"])
+    press(browser, "sparse")
     search(browser, "honey")  # Enter keeps the mode
     assert texts(browser, "[aria-pressed=true]") == ["Sparse"]
 
@@ -130,16 +143,27 @@ def test_modes_keep_the_query_and_stay(browser: webdriver.Chrome):
 def test_filter(browser: webdriver.Chrome):
     search(browser, "tea")
     browser.find_element(By.TAG_NAME, "summary").click()
-    browser.find_element(By.NAME, "filter").send_keys('topic = "nature"', Keys.ENTER)
-    WebDriverWait(browser, TIMEOUT_S).until(lambda page: set(texts(page, "h2")) == {"Glaciers"})
+    field = browser.find_element(By.NAME, "filter")
+    follow(browser, lambda: field.send_keys('topic = "nature"', Keys.ENTER))
+    assert set(texts(browser, "h2")) == {"Glaciers"}
     assert browser.find_element(By.NAME, "filter").get_attribute("value") == 'topic = "nature"'
+
+
+def test_a_long_passage_unfolds(browser: webdriver.Chrome):
+    search(browser, "squeaking chain")
+    first = browser.find_element(By.CSS_SELECTOR, ".hits > li")
+    excerpt, whole = first.find_elements(By.CLASS_NAME, "passage")
+    assert excerpt.is_displayed()
+    assert not whole.is_displayed()
+    assert "squeaks" in excerpt.find_element(By.CLASS_NAME, "best").text
+    first.find_element(By.TAG_NAME, "summary").send_keys(Keys.ENTER)
+    assert not excerpt.is_displayed()
+    assert whole.text == DOCUMENTS[3].text
 
 
 def test_hostile_text_stays_text(browser: webdriver.Chrome):
     query = f"volcanoes {HOSTILE}"
-    field = browser.find_element(By.NAME, "q")
-    field.send_keys(query, Keys.ENTER)
-    WebDriverWait(browser, TIMEOUT_S).until(lambda page: page.find_elements(By.CSS_SELECTOR, ".hits"))
+    search(browser, query)
     assert browser.find_element(By.NAME, "q").get_attribute("value") == query
     assert browser.title.startswith("volcanoes <script>")
     assert texts(browser, "h2")[0] == f"Title {HOSTILE}"

@@ -21,7 +21,7 @@ from core.types import Chunk, DocumentRecord, Span
 
 DIM = 16
 SERVER = os.environ.get("LIMPID_TEST_QDRANT_URL")
-WORDS = tuple("search engine vector space retrieval latent geometry cluster muddy chunk hybrid fusion".split(" "))
+WORDS = ("search", "engine", "vector", "space", "retrieval", "geometry", "cluster", "muddy", "chunk", "fusion")
 FIELDS = {"year": "integer", "lang": "keyword", "weight": "float", "draft": "yes or no", "tags": "keyword"}
 ANALYZER = Analyzer("english", 1.2, 0.75, 6.0)
 
