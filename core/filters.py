@@ -23,6 +23,9 @@ BUILT_IN = {"document_id": "document_id", "uri": "uri", "title": "title", "page"
 # as words: the embedded engine's Python binding (0.9) takes True for the number 1, which equals no stored value.
 TRUE_FIELDS, FALSE_FIELDS = "yes", "no"
 
+MAX_DEPTH = 32  # of parentheses and `not`: people nest a few, and engines recurse over what they are given
+MAX_INTEGER = 2**63 - 1  # what the engines store
+
 Value = str | int | float
 
 
@@ -88,6 +91,7 @@ class _Parser:
         self.fields = fields
         self.tokens: list[tuple[str, str, int]] = []
         self.at = 0
+        self.depth = 0
         position = 0
         end = len(expression.rstrip())
         while position < end:
@@ -132,13 +136,20 @@ class _Parser:
         return parts[0] if len(parts) == 1 else All(tuple(parts))
 
     def single(self) -> Filter:
-        if self.accept("not"):
-            return Not(self.single())
-        if self.accept("("):
+        opened = self.accept("not", "(")
+        if opened is None:
+            return self.comparison()
+        self.depth += 1
+        if self.depth > MAX_DEPTH:
+            raise InputError(f"Filter: more than {MAX_DEPTH} nested 'not' and parentheses; write it flatter.")
+        inner: Filter
+        if opened == "not":
+            inner = Not(self.single())
+        else:
             inner = self.either()
             self.expect(")")
-            return inner
-        return self.comparison()
+        self.depth -= 1
+        return inner
 
     def comparison(self) -> Filter:
         key = self.field()
@@ -185,7 +196,10 @@ class _Parser:
         if kind == "text":
             return re.sub(r"\\(.)", r"\1", token[1:-1])
         if kind == "number":
-            return float(token) if "." in token else int(token)
+            number = float(token) if "." in token else int(token)
+            if abs(number) > MAX_INTEGER:
+                raise InputError(f"Filter: {token} is out of range; numbers reach to ±{MAX_INTEGER}.")
+            return number
         return {"true": True, "false": False}.get(token.lower(), token)
 
 

@@ -66,7 +66,7 @@ class LlmTokenizer:
 
     def count(self, texts: Sequence[str]) -> list[int]:
         """Tokens of each text; special-token markup in a text counts as ordinary text."""
-        return [len(tokens) for tokens in self._encoding.encode_ordinary_batch(list(texts), num_threads=2)]
+        return [len(self._encoding.encode_ordinary(text)) for text in texts]
 
 
 def _open_encoding(name: str, cache_dir: Path | None) -> tiktoken.Encoding:

@@ -54,9 +54,9 @@ class TorchEmbedder:
 
     def _encode(self, texts: list[str], prompt: str) -> np.ndarray:
         with self._encoding:
-            return self._model.encode(
-                texts, prompt=prompt, normalize_embeddings=True, show_progress_bar=False
-            ).astype(np.float32, copy=False)
+            return self._model.encode(texts, prompt=prompt, normalize_embeddings=True, show_progress_bar=False).astype(
+                np.float32, copy=False
+            )
 
     def _open_tokenizer(self, max_tokens: int) -> EncoderTokenizer:
         tokenizer = self._model.tokenizer

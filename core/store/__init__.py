@@ -125,6 +125,10 @@ class Store(Protocol):
         """Number of chunks."""
         ...
 
+    def count_documents(self) -> int:
+        """Number of documents that are complete."""
+        ...
+
     def optimize(self) -> None:
         """Build what makes queries fast (HNSW); returns when done."""
         ...

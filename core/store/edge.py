@@ -56,7 +56,8 @@ class EdgeStore:
 
     def read_meta(self) -> dict | None:
         """See `Store`."""
-        found = self._shard.retrieve([form.META_ID], True, False)
+        with _translated(self._folder):
+            found = self._shard.retrieve([form.META_ID], True, False)
         return form.meta_of(found[0].payload) if found else None
 
     def write_meta(self, meta: dict) -> None:
@@ -178,12 +179,17 @@ class EdgeStore:
 
     def record(self, document_id: str) -> DocumentRecord | None:
         """See `Store`."""
-        found = self._shard.retrieve([form.record_id(document_id)], True, False)
+        with _translated(self._folder):
+            found = self._shard.retrieve([form.record_id(document_id)], True, False)
         return form.record_of(found[0].payload) if found else None
 
     def count_chunks(self) -> int:
         """See `Store`."""
-        return self._shard.count(edge.CountRequest(exact=True, filter=edge.Filter(must=[_equals("kind", "chunk")])))
+        return self._count("chunk")
+
+    def count_documents(self) -> int:
+        """See `Store`."""
+        return self._count("document")
 
     def optimize(self) -> None:
         """See `Store`."""
@@ -197,6 +203,11 @@ class EdgeStore:
         with _translated(self._folder):
             self._shard.flush()
             self._shard.close()
+
+    def _count(self, kind: str) -> int:
+        complete = edge.Filter(must=[_equals("kind", kind)], must_not=[_equals("generation", "")])
+        with _translated(self._folder):
+            return self._shard.count(edge.CountRequest(exact=True, filter=complete))
 
     def _scroll(self, where: edge.Filter, payload: object, vectors: object, batch: int) -> Iterator[list[edge.Record]]:
         offset = None
@@ -275,6 +286,13 @@ def _equals(key: str, value: filters.Value) -> edge.FieldCondition:
     return edge.FieldCondition(key, match=edge.MatchValue(value))
 
 
+def _among(key: str, values: tuple[filters.Value, ...]) -> list[edge.FieldCondition]:
+    words = [value for value in values if isinstance(value, str)]
+    integers = [value for value in values if isinstance(value, int)]
+    conditions = [edge.FieldCondition(key, match=edge.MatchAny(group)) for group in (words, integers) if group]
+    return conditions + [_equals(key, value) for value in values if isinstance(value, float)]
+
+
 _RANGES = {"<": "lt", "<=": "lte", ">": "gt", ">=": "gte"}
 
 
@@ -286,7 +304,7 @@ def _filter(where: filters.Filter) -> edge.Filter:
             bound = edge.RangeFloat(**{_RANGES[operator]: float(value)})
             return edge.Filter(must=[edge.FieldCondition(key, range=bound)])
         case filters.OneOf(key, values):
-            return edge.Filter(should=[_equals(key, value) for value in values])
+            return edge.Filter(should=_among(key, values))
         case filters.Not(part):
             return edge.Filter(must_not=[_filter(part)])
         case filters.All(parts):

@@ -174,9 +174,11 @@ class ServerStore:
 
     def count_chunks(self) -> int:
         """See `Store`."""
-        with self._translated():
-            only = models.Filter(must=[_equals("kind", "chunk")])
-            return self._client.count(self._collection, count_filter=only, exact=True).count
+        return self._count("chunk")
+
+    def count_documents(self) -> int:
+        """See `Store`."""
+        return self._count("document")
 
     def optimize(self) -> None:
         """See `Store`: a server optimises by itself, in the background, and answers meanwhile."""
@@ -189,6 +191,11 @@ class ServerStore:
         """The record as it is now, marked as being updated, so that a crash leaves a trace."""
         current = self.record(record.id)
         return replace(current or replace(record, content_hash="", generation="", n_chunks=0, n_terms=0), settling=True)
+
+    def _count(self, kind: str) -> int:
+        with self._translated():
+            complete = models.Filter(must=[_equals("kind", kind)], must_not=[_equals("generation", "")])
+            return self._client.count(self._collection, count_filter=complete, exact=True).count
 
     def _upsert(self, points: list[models.PointStruct]) -> None:
         if points:
@@ -288,6 +295,15 @@ def _equals(key: str, value: filters.Value) -> models.FieldCondition:
     return models.FieldCondition(key=key, match=models.MatchValue(value=value))
 
 
+def _among(key: str, values: tuple[filters.Value, ...]) -> list[models.FieldCondition]:
+    words = [value for value in values if isinstance(value, str)]
+    integers = [value for value in values if isinstance(value, int)]
+    conditions = [
+        models.FieldCondition(key=key, match=models.MatchAny(any=group)) for group in (words, integers) if group
+    ]
+    return conditions + [_equals(key, value) for value in values if isinstance(value, float)]
+
+
 _RANGES = {"<": "lt", "<=": "lte", ">": "gt", ">=": "gte"}
 
 
@@ -299,7 +315,7 @@ def _filter(where: filters.Filter) -> models.Filter:
             bound = models.Range(**{_RANGES[operator]: float(value)})
             return models.Filter(must=[models.FieldCondition(key=key, range=bound)])
         case filters.OneOf(key, values):
-            return models.Filter(should=[_equals(key, value) for value in values])
+            return models.Filter(should=_among(key, values))
         case filters.Not(part):
             return models.Filter(must_not=[_filter(part)])
         case filters.All(parts):

@@ -64,6 +64,9 @@ def test_meaning(expression: str, expected: object) -> None:
         ("lang = 'en", "can't read"),
         ("= 3", "expected a field name"),
         ("lang in ()", "expected a value"),
+        ("not " * 900 + "year = 1", "more than 32 nested"),
+        ("(" * 1900, "more than 32 nested"),
+        ("year = 99999999999999999999999", "is out of range"),
     ],
 )
 def test_errors_say_where_and_what(expression: str, message: str) -> None:
