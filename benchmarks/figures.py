@@ -65,9 +65,7 @@ def publish(report: Report, out: Path) -> None:
         "machine": machine,
     }
     out.mkdir(parents=True, exist_ok=True)
-    (out / f"{report.name}.json").write_text(
-        json.dumps(written, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
-    )
+    (out / f"{report.name}.json").write_text(json.dumps(written, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

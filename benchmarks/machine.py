@@ -1,6 +1,6 @@
 """The machine's shape: what a figure has to be read with.
 
-    python -m benchmarks.machine
+python -m benchmarks.machine
 """
 
 from __future__ import annotations
@@ -65,7 +65,9 @@ def _cpu_info(key: str) -> str | None:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
         return None
-    return next((value.strip() for name, _, value in (line.partition(":") for line in lines) if name.strip() == key), None)
+    return next(
+        (value.strip() for name, _, value in (line.partition(":") for line in lines) if name.strip() == key), None
+    )
 
 
 def _memory_gb() -> int | None:

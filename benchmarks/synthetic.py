@@ -82,7 +82,9 @@ class SyntheticCorpus:
         rng = np.random.default_rng([self.seed, 4, batch])
         for first in range(0, len(texts), CHUNKS_PER_DOCUMENT):
             title, heading = " ".join(self._draw(3, rng)), " ".join(self._draw(2, rng))
-            yield from _document(self, batch * BATCH + first, title, heading, texts[first : first + CHUNKS_PER_DOCUMENT])
+            yield from _document(
+                self, batch * BATCH + first, title, heading, texts[first : first + CHUNKS_PER_DOCUMENT]
+            )
 
     def lexical_texts(self) -> list[str]:
         """What BM25 reads, of all chunks."""

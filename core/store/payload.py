@@ -15,7 +15,7 @@ META_ID = str(uuid.UUID(int=0))
 RECORD_FIELDS = [
     "document_id", "uri", "title", "content_hash", "generation", "n_chunks", "n_terms", "meta", "state",
 ]  # fmt: skip
-INDEXED = {"kind": "keyword", "document_id": "keyword", "generation": "keyword", "state": "keyword"}
+INDEXED = {"kind": "keyword", "document_id": "keyword", "state": "keyword"}
 INDEXED |= {TRUE_FIELDS: "keyword", FALSE_FIELDS: "keyword"}
 SETTLED, SETTLING = {"state": "settled"}, {"state": "settling"}
 _RECORD_NAMESPACE = uuid.UUID("8a6e0804-2bd0-4672-b79d-d97027f9071a")

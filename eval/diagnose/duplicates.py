@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import defaultdict
 from collections.abc import Sequence
 
@@ -16,6 +17,13 @@ from eval.diagnose.finding import Finding, opening
 from eval.sample import Sample
 
 NEAR_DUPLICATE_COSINE = 0.92  # above it two passages of the MiniLM family say the same in nearly the same words
+# Vectors alone can't tell: passages of one document share its title, and with it much of their vectors. Two passages
+# are near duplicates only where the smaller one also has this share of its word triples in the other (Broder 1997,
+# "On the resemblance and containment of documents"). Of the pairs above the cosine, a corpus of abstracts without
+# copies had 0.17 at most (95%), one with real copies 1.0, templates that differ in a number 0.33 and more.
+SHINGLE_WORDS = 3
+MIN_CONTAINMENT = 0.3
+_WORD = re.compile(r"\w+")
 ROWS_AT_ONCE = 1024
 PAIRS_PER_CHUNK = 64  # later neighbours kept per chunk: groups stay connected and memory stays bounded
 MEMBERS_SHOWN = 12
@@ -28,9 +36,10 @@ BOILERPLATE_SHOWN = 50
 def find_duplicates(sample: Sample) -> Finding:
     """Flags `duplicate`, one for each group of equal or nearly equal chunks.
 
-    Exact: equal SHA-256 of the text with white space collapsed. Near: chunk vectors with a cosine above 0.92. Groups
-    are the connected components of these links, so the least similar members may lie below the threshold; the score
-    is the lowest cosine to the group's first chunk, and the confidence says whether all texts are equal.
+    Exact: equal SHA-256 of the text with white space collapsed. Near: chunk vectors with a cosine above 0.92 and
+    `MIN_CONTAINMENT` of the smaller text's word triples in the other. Groups are the connected components of these
+    links, so the least similar members may lie below the threshold; the score is the lowest cosine to the group's
+    first chunk, and the confidence says whether all texts are equal.
     """
     n = len(sample)
     digests = [_digest(chunk.text) for chunk in sample.chunks]
@@ -38,6 +47,7 @@ def find_duplicates(sample: Sample) -> Finding:
     exact = [(first_of.setdefault(digest, i), i) for i, digest in enumerate(digests)]
     distinct = np.array(sorted(first_of.values()), dtype=np.int64)
     near = distinct[near_pairs(sample.vectors[distinct])] if n else np.zeros((0, 2), dtype=np.int64)
+    near = near[_share_words(sample, near)]
     pairs = np.concatenate([np.array(exact, dtype=np.int64).reshape(-1, 2), near])
     labels = (
         connected_components(
@@ -77,6 +87,21 @@ def near_pairs(vectors: NDArray[np.float32], threshold: float = NEAR_DUPLICATE_C
         kept = np.arange(len(rows)) - np.repeat(first, counts) < PAIRS_PER_CHUNK
         found.append(np.stack([rows[kept] + start, columns[kept] + start], axis=1))
     return np.concatenate(found)
+
+
+def _share_words(sample: Sample, pairs: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which pairs of chunks also share their words, bool, shape (n_pairs,)."""
+    shingles = {int(i): _shingles(sample.chunks[i].text) for i in np.unique(pairs)}
+    shared = np.zeros(len(pairs), dtype=bool)
+    for row, (i, j) in enumerate(pairs.tolist()):
+        smaller = min(len(shingles[i]), len(shingles[j]))
+        shared[row] = len(shingles[i] & shingles[j]) >= MIN_CONTAINMENT * smaller
+    return shared
+
+
+def _shingles(text: str) -> set[tuple[str, ...]]:
+    words = _WORD.findall(text.lower())
+    return set(zip(*(words[k:] for k in range(min(SHINGLE_WORDS, len(words)))), strict=False))
 
 
 def find_boilerplate(sample: Sample) -> Finding:

@@ -80,6 +80,8 @@ def test_duplicates_exact_near_and_none():
     vectors = sample.vectors.copy()
     vectors[7] = normalized(vectors[3] + 0.05 * vectors[9])
     chunks = list(sample.chunks)
+    chunks[7] = replace(chunks[7], text=chunks[3].text + " With an afterthought.")
+    vectors[12] = normalized(vectors[5] + 0.05 * vectors[9])  # as near, but in other words: no duplicate
     chunks[20] = replace(chunks[20], text="  " + chunks[21].text.replace(" ", "\n"))
     flags = find_duplicates(replace(sample, vectors=vectors, chunks=chunks)).flags
     members = {tuple(flag.evidence["member_ids"]): flag.evidence["texts_are_equal"] for flag in flags}
