@@ -60,7 +60,7 @@ def build_report(
     """The report as plain JSON values; the schema is named in `schema`.
 
     `verdict` is one or two plain sentences. `look_first` names the chunks to read before all others. `corpus` is the
-    name shown; `fingerprint` what the index was made with.
+    name shown; `fingerprint` what the index was made with. `places` names each flagged chunk as a reader would.
     """
     limiting = _limiting(diagnosis)
     first = list(dict.fromkeys(flag.subject for flag in limiting if flag.kind in CHUNK_KINDS))
@@ -71,9 +71,20 @@ def build_report(
         "counts": {kind: count for kind in SEVERITY if (count := sum(f.kind == kind for f in diagnosis.flags))},
         "corpus": {"name": corpus, **diagnosis.corpus},
         "flags": [{name: getattr(flag, name) for name in Flag.__slots__} for flag in diagnosis.flags],
+        "places": _places(diagnosis),
         "map": _map_json(diagnosis, corpus_map) if corpus_map is not None else None,
         "evaluation": evaluation.to_json() if evaluation is not None else None,
         "fingerprint": dict(fingerprint or {}),
+    }
+
+
+def _places(diagnosis: Diagnosis) -> dict[str, str]:
+    """Title and heading path of every chunk that a flag is about."""
+    subjects = {flag.subject for flag in diagnosis.flags}
+    return {
+        chunk.id: " › ".join(dict.fromkeys((chunk.title or chunk.document_id, *chunk.headings)))
+        for chunk in diagnosis.sample.chunks
+        if chunk.id in subjects
     }
 
 
