@@ -36,6 +36,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+DEMO_FOLDER = "./.limpid-demo"
 SHOWN_FAILURES = 20  # the rest is counted; --json lists all
 
 ModeOption = Annotated[str, typer.Option("--mode", help="hybrid, dense or sparse.")]
@@ -66,14 +67,17 @@ def _retriever(index: Index, settings: Settings) -> Retriever:
 @app.command()
 def demo(
     out: Annotated[Path, typer.Option("--out", help="Where the quality report is written.")] = Path("report.html"),
-    index: IndexOption = None,
+    index: Annotated[str, typer.Option("--index", metavar="DIR", help="Folder for corpus and index.")] = DEMO_FOLDER,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
     """Try everything on a real corpus: the language reference that every CPython carries."""
     from api.demo import run_demo
 
-    run_demo(settings_from(index=index or "./.limpid-demo"), Console(as_json, quiet), out)
+    settings = settings_from(index=index)
+    if settings.is_server:
+        raise InputError(f"The demo makes its index in a folder, not on {index}. Give a folder, or no --index at all.")
+    run_demo(settings, Console(as_json, quiet), out)
 
 
 @app.command()

@@ -98,7 +98,7 @@ def run(app: typer.Typer, arguments: list[str]) -> NoReturn:
     except KeyboardInterrupt:
         typer.secho("Interrupted.", err=True)
         sys.exit(INTERRUPTED)
-    except BrokenPipeError:  # the reader of a pipe has gone; nothing more to say to it
+    except SystemExit:  # the reader of a pipe has gone: the command line's library ends so, and only then
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     except LimpidError as error:

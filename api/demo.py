@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Collection
 from importlib import resources
 from pathlib import Path
+from statistics import fmean
 
 from api.console import Console
 from api.quality import write_report
@@ -111,7 +113,25 @@ def _score(retriever: Retriever, index: Index, console: Console) -> Evaluation:
                 advance(sum(map(len, runs.values())))
     asked = {query_id: texts[query_id] for query_id in fitting}
     scored = evaluate(runs, fitting, queries=asked, document_ids=known)
+    _print_scores(scored, queries_of_kind(fitting), console)
+    return scored
+
+
+def queries_of_kind(judged: Collection[str]) -> dict[str, list[str]]:
+    """Ids of the demo's queries by what makes them hard, as their file says."""
+    kinds: dict[str, list[str]] = {}
+    with (resources.files("api") / "demo_data" / "queries.jsonl").open(encoding="utf-8") as lines:
+        for query in map(json.loads, lines):
+            if query["_id"] in judged:
+                kinds.setdefault(query["metadata"]["kind"], []).append(query["_id"])
+    return kinds
+
+
+def _print_scores(scored: Evaluation, kinds: dict[str, list[str]], console: Console) -> None:
     for mode, metrics in scored.modes.items():
         ndcg, recall = metrics["nDCG@10"], metrics["R@100"]
-        console.say(f"   {mode:<7} nDCG@10 {ndcg.mean:.3f} [{ndcg.low:.3f}, {ndcg.high:.3f}]   R@100 {recall.mean:.3f}")
-    return scored
+        values = scored.values[mode]["nDCG@10"]
+        means = ", ".join(f"{kind} {fmean(values[key] for key in keys):.2f}" for kind, keys in kinds.items())
+        console.say(
+            f"   {mode:<7} nDCG@10 {ndcg.mean:.3f} [{ndcg.low:.3f}, {ndcg.high:.3f}]  ({means})   R@100 {recall.mean:.3f}"
+        )

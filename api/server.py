@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ipaddress
+import signal
 import socket
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 
 from api.app import create_app
 from api.console import Console
@@ -35,7 +36,10 @@ def run_server(index: Index, settings: Settings, console: Console) -> None:
     console.note(f"Limpid serves {settings.index} at {url}  (stop with Ctrl-C)")
     config = uvicorn.Config(create_app(index, settings), log_level="warning", server_header=False)
     with listener, nullcontext() if settings.is_server else announced(settings.index, url):
-        uvicorn.Server(config).run(sockets=[listener])
+        # uvicorn finishes what is running, then raises the signal that stopped it anew, for us to end by.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        with suppress(KeyboardInterrupt):
+            uvicorn.Server(config).run(sockets=[listener])
 
 
 def _is_loopback(host: str) -> bool:

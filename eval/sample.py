@@ -45,7 +45,7 @@ def collect(rows: Iterable[tuple[Chunk, NDArray[np.floating], NDArray[np.floatin
         if len(sentences) != len(chunk.sentences):
             raise InputError(
                 f"Chunk {chunk.id} has {len(chunk.sentences)} sentences but {len(sentences)} sentence vectors. "
-                "The index is damaged: build it again with `limpid reindex`."
+                "The index is damaged: ingest the corpus into a new one."
             )
         chunks.append(chunk)
         vectors.append(np.asarray(vector, dtype=np.float32))

@@ -23,6 +23,7 @@ class Interval:
     high: float
 
     def to_json(self) -> dict[str, float]:
+        """As plain JSON values."""
         return asdict(self)
 
 

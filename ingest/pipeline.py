@@ -6,7 +6,7 @@ at any instant, the next run finds what is missing by content hash and what was 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -26,6 +26,8 @@ BATCH_CHUNKS = 256
 TITLE_SHARE = 0.3
 # A title is a label; a longer one is no better a vector and must not crowd out a sentence.
 TITLE_CHARACTERS = 200
+# Texts whose vectors are kept while an ingest runs: 30 MB at 384 dimensions.
+REMEMBERED_TEXTS = 20_000
 # BM25 vectors are made anew when the measured average length has moved by more than this from the one they hold.
 AVG_LEN_DRIFT = 0.01
 # Metadata fields that get an index of their own; more are filtered without one.
@@ -116,6 +118,7 @@ class _Ingest:
         self._on_progress = on_progress
         self._summary = Summary()
         self._known = _settle(index)
+        self._vectors = _Vectors(index)
         self._pending: list[tuple[Document, list[Chunk]]] = []
         self._n_pending = 0
         self._bytes = 0
@@ -186,12 +189,12 @@ class _Ingest:
 
     def _embed(self) -> tuple[list[EmbeddedChunk], dict[str, int]]:
         analyzer = self._index.analyzer
-        vectors = _Vectors(self._index, self._pending, self._embedded)
+        self._vectors.prepare(self._pending, self._embedded)
         embedded, lengths = [], {}
         for document, chunks in self._pending:
             lengths[document.id] = sum(analyzer.length(chunk.lexical_text) for chunk in chunks)
             for chunk in chunks:
-                dense, sentences = vectors.of(chunk)
+                dense, sentences = self._vectors.of(chunk)
                 sparse = analyzer.document(chunk.lexical_text)
                 embedded.append(EmbeddedChunk(chunk, document.content_hash, dense, sentences, sparse))
         self._summary.n_chunks += len(embedded)
@@ -252,30 +255,40 @@ class _Ingest:
 
 
 class _Vectors:
-    """The vectors of a batch: every text that the batch needs is encoded once, in one call."""
+    """Vectors of texts, each encoded once while it is remembered: corpora repeat themselves."""
 
-    def __init__(self, index: Index, batch: Sequence[tuple[Document, list[Chunk]]], on_progress: Callable[[int], None]):
-        self._rows: dict[str, int] = {}
-        for document, chunks in batch:
-            if title := document.title.strip():
-                self._row(title[:TITLE_CHARACTERS])
-            for chunk in chunks:
-                self._row(chunk.embedding_text)
-                for sentence in _sentences(chunk):
-                    self._row(sentence)
-        self._vectors = index.embedder.encode_documents(list(self._rows), on_progress)
+    def __init__(self, index: Index):
+        self._encode = index.embedder.encode_documents
+        self._known: dict[str, np.ndarray] = {}
 
-    def _row(self, text: str) -> int:
-        return self._rows.setdefault(text, len(self._rows))
+    def prepare(self, batch: Sequence[tuple[Document, list[Chunk]]], on_progress: Callable[[int], None]) -> None:
+        """Encode every text of a batch that isn't known yet, all in one call so that like lengths share a batch."""
+        texts = dict.fromkeys(text for document, chunks in batch for text in _texts(document, chunks))
+        if len(self._known) + len(texts) > REMEMBERED_TEXTS:
+            self._known = {text: self._known[text] for text in texts if text in self._known}
+        unknown = [text for text in texts if text not in self._known]
+        self._known |= zip(unknown, self._encode(unknown, on_progress), strict=True)
 
     def of(self, chunk: Chunk) -> tuple[np.ndarray, np.ndarray]:
         """The chunk's vector, float32 (dim,), and its sentences', float32 (n_sentences, dim), all of length 1."""
-        dense = self._vectors[self._rows[chunk.embedding_text]]
-        sentences = self._vectors[[self._rows[sentence] for sentence in _sentences(chunk)]]
-        if title := chunk.title.strip():
-            sentences = sentences + TITLE_SHARE * self._vectors[self._rows[title[:TITLE_CHARACTERS]]]
+        dense = self._known[chunk.embedding_text]
+        sentences = np.stack([self._known[sentence] for sentence in _sentences(chunk)])
+        if title := _label(chunk.title):
+            sentences = sentences + TITLE_SHARE * self._known[title]
             sentences /= np.linalg.norm(sentences, axis=1, keepdims=True)
         return dense, sentences
+
+
+def _texts(document: Document, chunks: Sequence[Chunk]) -> Iterator[str]:
+    if title := _label(document.title):
+        yield title
+    for chunk in chunks:
+        yield chunk.embedding_text
+        yield from _sentences(chunk)
+
+
+def _label(title: str) -> str:
+    return title.strip()[:TITLE_CHARACTERS]
 
 
 def _sentences(chunk: Chunk) -> list[str]:

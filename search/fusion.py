@@ -32,7 +32,8 @@ def order(scores: Mapping[str, float]) -> list[str]:
 def convex(dense: Mapping[str, float], sparse: Mapping[str, float], weight: float) -> dict[str, Fused]:
     """weight · d + (1 − weight) · s, with d and s the min-max normalised scores of the legs.
 
-    (x − min) / (max − min) over the ids of that leg; 0 for all where max = min, since such a leg tells nothing apart.
+    (x − min) / (max − min) over the ids of that leg. Where max = min the leg tells nothing apart: all count 1, or 0 where
+    the leg gave nothing (max = 0); neither changes the order.
     An id that a leg lacks counts 0 there, so pass legs that were completed over the union of candidates.
     Bruch, Gai and Ingber 2022, "An Analysis of Fusion Functions for Hybrid Retrieval".
     """
@@ -72,7 +73,9 @@ def _min_max(scores: Mapping[str, float]) -> dict[str, float]:
         return {}
     low, high = min(scores.values()), max(scores.values())
     spread = high - low
-    return {chunk_id: (score - low) / spread if spread > 0 else 0.0 for chunk_id, score in scores.items()}
+    if spread == 0:
+        return dict.fromkeys(scores, 1.0 if high > 0 else 0.0)
+    return {chunk_id: (score - low) / spread for chunk_id, score in scores.items()}
 
 
 def _reciprocal_ranks(scores: Mapping[str, float], k: int) -> dict[str, float]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -21,6 +22,7 @@ MODES = ("hybrid", "dense", "sparse")
 FUSIONS = ("convex", "rrf", "dbsf")
 SENTENCE_SHARE = 0.5  # dense score = ½ · cosine of the chunk + ½ · cosine of its best sentence
 MAX_K = 10_000
+REMEMBERED_QUERIES = 1024  # their vectors: 1.5 MB; another mode or page asks the same query again
 NOTHING = SparseVector([], [])
 
 
@@ -58,6 +60,7 @@ class Retriever:
         self._analyzer = index.analyzer
         self._candidates = candidates
         self._dense_weight = dense_weight
+        self._vector = lru_cache(maxsize=REMEMBERED_QUERIES)(index.embedder.encode_query)
 
     def search(
         self,
@@ -104,7 +107,7 @@ class Retriever:
         notes = []
         if n_tokens > limit:
             notes.append(f"The query has {n_tokens} tokens; the encoder read the first {limit}, BM25 read all.")
-        return embedder.encode_query(query), notes
+        return self._vector(query), notes
 
     def _rank(
         self, query: str, vector: np.ndarray | None, depth: int, mode: str, method: str, where: str | None

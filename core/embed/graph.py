@@ -55,6 +55,7 @@ def _export(weights: Weights, folder: Path, refusal: Path, notify: Callable[[str
         command = [sys.executable, "-m", "core.embed.export", str(weights.folder), str(partial)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode == 0:
+            partial.chmod(0o755)  # a cache may be shared; temporary folders are private
             with contextlib.suppress(OSError):  # another process was faster: its graph is the same
                 partial.replace(folder)
             return None

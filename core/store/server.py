@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -33,7 +34,9 @@ _FIELD_KINDS = {
 def connect(url: str, api_key: str | None) -> QdrantClient:
     """A client for a server. Raises `ConfigError` for an address that can't be one."""
     try:
-        return QdrantClient(url=url, api_key=api_key, timeout=TIMEOUT_S, check_compatibility=False)
+        with warnings.catch_warnings():  # a key over http:// is the user's choice, such as inside one host
+            warnings.filterwarnings("ignore", message="Api key is used with an insecure connection")
+            return QdrantClient(url=url, api_key=api_key, timeout=TIMEOUT_S, check_compatibility=False)
     except ValueError as error:
         raise ConfigError(f"{url!r} isn't the address of a Qdrant server: {error}.") from None
 
@@ -53,8 +56,8 @@ class ServerStore:
                 return
             if dimension is None:
                 raise NotFound(
-                    f"The server has no collection {collection!r}. Make it: limpid ingest PATH --index URL "
-                    f"--collection {collection}"
+                    f"The server has no collection {collection!r}. Make it: limpid ingest PATH --collection {collection}, "
+                    "with the same --index."
                 )
             client.create_collection(collection, **_config(dimension))
             for key, kind in form.INDEXED.items():

@@ -24,6 +24,8 @@ def test_convex_is_the_weighted_sum_of_min_max() -> None:
 def test_convex_of_a_leg_that_tells_nothing_apart() -> None:
     fused = convex({"a": 0.9, "b": 0.5}, {"a": 0.0, "b": 0.0}, 0.6)
     assert [fused[key].score for key in "ab"] == [pytest.approx(0.6), 0.0]
+    alone = convex({"a": 0.3}, {"a": 5.0}, 0.6)
+    assert alone["a"].score == pytest.approx(1.0)
 
 
 def test_rrf_counts_ranks_from_one() -> None:

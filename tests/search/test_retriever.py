@@ -70,7 +70,7 @@ def test_convex_fusion_is_the_weighted_sum_over_the_union(retriever: Retriever, 
         raw = [hit.legs[leg].score for hit in hits]
         spread = max(raw) - min(raw)
         for hit in hits:
-            expected = (hit.legs[leg].score - min(raw)) / spread if spread else 0.0
+            expected = (hit.legs[leg].score - min(raw)) / spread if spread else float(max(raw) > 0)
             assert hit.legs[leg].normalized == pytest.approx(expected)
     for hit in hits:
         assert hit.score == pytest.approx(0.6 * hit.legs["dense"].normalized + 0.4 * hit.legs["sparse"].normalized)
