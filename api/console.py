@@ -90,7 +90,6 @@ def run(app: typer.Typer, arguments: list[str]) -> NoReturn:
     try:
         code = app(arguments, standalone_mode=False)
         sys.stdout.flush()
-        sys.exit(code if isinstance(code, int) else 0)
     except typer.Exit as ended:
         sys.exit(ended.exit_code)
     except typer.Abort:
@@ -105,6 +104,7 @@ def run(app: typer.Typer, arguments: list[str]) -> NoReturn:
         _fail(error, wants_json)
     except Exception as error:
         _exit_usage(error, wants_json)
+    sys.exit(code if isinstance(code, int) else 0)
 
 
 def _fail(error: LimpidError, wants_json: bool) -> NoReturn:

@@ -132,6 +132,5 @@ def _print_scores(scored: Evaluation, kinds: dict[str, list[str]], console: Cons
         ndcg, recall = metrics["nDCG@10"], metrics["R@100"]
         values = scored.values[mode]["nDCG@10"]
         means = ", ".join(f"{kind} {fmean(values[key] for key in keys):.2f}" for kind, keys in kinds.items())
-        console.say(
-            f"   {mode:<7} nDCG@10 {ndcg.mean:.3f} [{ndcg.low:.3f}, {ndcg.high:.3f}]  ({means})   R@100 {recall.mean:.3f}"
-        )
+        interval = f"{ndcg.mean:.3f} [{ndcg.low:.3f}, {ndcg.high:.3f}]"
+        console.say(f"   {mode:<7} nDCG@10 {interval}  ({means})   R@100 {recall.mean:.3f}")

@@ -15,8 +15,9 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import corpus
-from benchmarks.encoder import LIBRARIES, open_both
+from benchmarks.encoder import FAST, LIBRARIES, SLOW, open_both
 from benchmarks.figures import Figure, Report, arguments, command_line, publish
+from benchmarks.machine import has_fast_matrices, shape
 from benchmarks.synthetic_index import peak_rss_mb, size_on_disk
 from benchmarks.timing import median, seconds
 from core.embed import Embedder
@@ -110,7 +111,8 @@ def main() -> None:
     notes = [
         f"{bench.n_documents} documents, {len(bench.chunk_texts):,} chunks, {len(bench.texts):,} texts embedded "
         f"(chunks, sentences and titles). The engine reserves space ahead, which weighs on a small index; what a chunk "
-        "takes at scale is measured by `python -m benchmarks.hybrid`."
+        "takes at scale is measured by `python -m benchmarks.hybrid`.",
+        FAST if has_fast_matrices(shape()) else SLOW,
     ]
     publish(Report("ingest", command_line(parser, args), figures, notes, LIBRARIES, details), args.out)
 

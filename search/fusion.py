@@ -32,8 +32,8 @@ def order(scores: Mapping[str, float]) -> list[str]:
 def convex(dense: Mapping[str, float], sparse: Mapping[str, float], weight: float) -> dict[str, Fused]:
     """weight · d + (1 − weight) · s, with d and s the min-max normalised scores of the legs.
 
-    (x − min) / (max − min) over the ids of that leg. Where max = min the leg tells nothing apart: all count 1, or 0 where
-    the leg gave nothing (max = 0); neither changes the order.
+    (x − min) / (max − min) over the ids of that leg. Where max = min the leg tells nothing apart: all count 1, or
+    0 where the leg gave nothing (max = 0); neither changes the order.
     An id that a leg lacks counts 0 there, so pass legs that were completed over the union of candidates.
     Bruch, Gai and Ingber 2022, "An Analysis of Fusion Functions for Hybrid Retrieval".
     """

@@ -56,8 +56,8 @@ class ServerStore:
                 return
             if dimension is None:
                 raise NotFound(
-                    f"The server has no collection {collection!r}. Make it: limpid ingest PATH --collection {collection}, "
-                    "with the same --index."
+                    f"The server has no collection {collection!r}. Make it with `limpid ingest PATH`, the same --index "
+                    f"and --collection {collection}."
                 )
             client.create_collection(collection, **_config(dimension))
             for key, kind in form.INDEXED.items():

@@ -273,7 +273,9 @@ class TestServing:
         limpid("ingest", corpus)
         server = _start(tmp_path, "serve", "--port", "0", "--json")
         try:
-            url = json.loads(server.stdout.readline())["url"]
+            first = server.stdout.readline()
+            assert first, server.stderr.read()
+            url = json.loads(first)["url"]
             deadline = time.monotonic() + 30
             while not (tmp_path / ".limpid" / "served.json").exists():
                 assert time.monotonic() < deadline, "the server never announced itself"
