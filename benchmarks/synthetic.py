@@ -8,7 +8,6 @@ Every word is one term to our analyser and to one that splits at spaces, so that
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -121,7 +120,7 @@ class SyntheticCorpus:
 
     def chunk_id(self, position: int) -> str:
         """The id of the chunk at a position in the corpus."""
-        return str(uuid.UUID(bytes=blake2b(f"{self.seed}:{position}".encode(), digest_size=16).digest()))
+        return f"{int.from_bytes(blake2b(f'{self.seed}:{position}'.encode(), digest_size=8).digest()) >> 1:016x}"
 
     @cached_property
     def _centres(self) -> np.ndarray:

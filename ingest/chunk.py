@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import uuid
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from hashlib import blake2b
 
 from core.tokens import EncoderTokenizer, LlmTokenizer
 from core.types import Chunk, Document, Span
@@ -19,7 +19,6 @@ MIN_CONTEXT_TOKENS = 24  # kept for the context where chunk_tokens alone would f
 SMALL_SECTION = 0.25  # of the budget: a section below it shares a chunk with its siblings
 BATCH = 256  # chunks measured in one call of the tokenizers
 LINE_KINDS = ("code", "table")  # a newline ends a sentence there
-_CHUNK_IDS = uuid.UUID("6f2b8d6e-5d0c-5c3b-9c69-0d9a5a3f4e17")  # namespace of chunk ids; never changes
 
 # How welcome a cut in front of a piece is, in shares of the wanted chunk length that it may be off for it.
 _CUT_AT_BLOCK = 0.4
@@ -238,7 +237,7 @@ def _finish(document: Document, chunks: Sequence[Chunk], blocks: Blocks, llm_tok
             finished.append(
                 replace(
                     chunk,
-                    id=str(uuid.uuid5(_CHUNK_IDS, f"{document.id}\0{chunk.start}\0{chunk.text}")),
+                    id=_chunk_id(document.id, chunk.start, chunk.text),
                     position=position,
                     page=bisect_right(document.page_starts, chunk.start) or None,
                     sentences=_sentences(document.text, chunk, blocks.blocks, starts),
@@ -257,3 +256,9 @@ def _sentences(text: str, chunk: Chunk, blocks: Sequence[Block], starts: Sequenc
         start, end = max(block.start, chunk.start), min(block.end, chunk.end)
         spans.extend(split_sentences(text, start, end, block.kind in LINE_KINDS))
     return merge_short(text, spans)
+
+
+def _chunk_id(document_id: str, start: int, text: str) -> str:
+    """63 bits of a hash over what the chunk is and where it stands, the same in every generation."""
+    digest = blake2b(f"{document_id}\0{start}\0{text}".encode(), digest_size=8, person=b"limpid chunk").digest()
+    return f"{int.from_bytes(digest) >> 1:016x}"

@@ -1,6 +1,6 @@
 """Ways to make one ranking of two: pure functions over `{chunk id: score}`.
 
-Every fusion takes the same two legs, `dense` and `sparse`, and returns, for every id in either, the fused score and
+Every fusion takes the same two legs, `dense` and `sparse`, and returns the fused score of every id in either, with
 what each leg contributed to it. Higher is better; an empty leg contributes nothing; order among equals is left to
 the caller (`order`, by id).
 """
@@ -8,7 +8,7 @@ the caller (`order`, by id).
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 RRF_K = 60  # Cormack, Clarke and Büttcher 2009
@@ -17,11 +17,11 @@ DBSF_SIGMAS = 3.0  # Qdrant's distribution-based score fusion
 
 @dataclass(frozen=True, slots=True)
 class Fused:
-    """A fused score and the normalised scores it was made of."""
+    """Fused scores by id, and the normalised scores of either leg that they were made of."""
 
-    score: float
-    dense: float
-    sparse: float
+    scores: Mapping[str, float]
+    dense: Mapping[str, float]
+    sparse: Mapping[str, float]
 
 
 def order(scores: Mapping[str, float]) -> list[str]:
@@ -29,7 +29,7 @@ def order(scores: Mapping[str, float]) -> list[str]:
     return sorted(scores, key=lambda chunk_id: (-scores[chunk_id], chunk_id))
 
 
-def convex(dense: Mapping[str, float], sparse: Mapping[str, float], weight: float) -> dict[str, Fused]:
+def convex(dense: Mapping[str, float], sparse: Mapping[str, float], weight: float) -> Fused:
     """weight · d + (1 − weight) · s, with d and s the min-max normalised scores of the legs.
 
     (x − min) / (max − min) over the ids of that leg. Where max = min the leg tells nothing apart: all count 1, or
@@ -41,7 +41,7 @@ def convex(dense: Mapping[str, float], sparse: Mapping[str, float], weight: floa
     return _combine(d, s, lambda left, right: weight * left + (1 - weight) * right)
 
 
-def rrf(dense: Mapping[str, float], sparse: Mapping[str, float], k: int = RRF_K) -> dict[str, Fused]:
+def rrf(dense: Mapping[str, float], sparse: Mapping[str, float], k: int = RRF_K) -> Fused:
     """1 / (k + rank) summed over the legs that hold the id, ranks from 1, ties by id.
 
     Cormack, Clarke and Büttcher 2009, "Reciprocal Rank Fusion outperforms Condorcet …", with their k = 60.
@@ -50,7 +50,7 @@ def rrf(dense: Mapping[str, float], sparse: Mapping[str, float], k: int = RRF_K)
     return _combine(d, s, lambda left, right: left + right)
 
 
-def dbsf(dense: Mapping[str, float], sparse: Mapping[str, float]) -> dict[str, Fused]:
+def dbsf(dense: Mapping[str, float], sparse: Mapping[str, float]) -> Fused:
     """The mean of (x − (μ − 3σ)) / 6σ over both legs, each clipped to [0, 1].
 
     μ and σ are the leg's mean and sample standard deviation; 0.5 for all where σ = 0. An id that a leg lacks counts
@@ -60,12 +60,9 @@ def dbsf(dense: Mapping[str, float], sparse: Mapping[str, float]) -> dict[str, F
     return _combine(d, s, lambda left, right: (left + right) / 2)
 
 
-def _combine(dense: Mapping[str, float], sparse: Mapping[str, float], rule) -> dict[str, Fused]:
-    fused = {}
-    for chunk_id in dense.keys() | sparse.keys():
-        d, s = dense.get(chunk_id, 0.0), sparse.get(chunk_id, 0.0)
-        fused[chunk_id] = Fused(rule(d, s), d, s)
-    return fused
+def _combine(dense: Mapping[str, float], sparse: Mapping[str, float], rule: Callable[[float, float], float]) -> Fused:
+    ids = dense.keys() | sparse.keys()
+    return Fused({key: rule(dense.get(key, 0.0), sparse.get(key, 0.0)) for key in ids}, dense, sparse)
 
 
 def _min_max(scores: Mapping[str, float]) -> dict[str, float]:

@@ -43,12 +43,12 @@ class _Ranking:
     """Candidates of a query: their exact scores, their fused ones, and which leg found them."""
 
     scores: Mapping[str, Scores]
-    fused: Mapping[str, Fused]
+    fused: Fused
     legs: Mapping[str, Mapping[str, float]]  # leg → id → raw score, over all candidates
     found: Mapping[str, frozenset[str]]  # leg → ids that the leg itself retrieved
 
     def best(self, k: int) -> list[str]:
-        return fusion.order({chunk_id: fused.score for chunk_id, fused in self.fused.items()})[:k]
+        return fusion.order(self.fused.scores)[:k]
 
 
 class Retriever:
@@ -91,11 +91,11 @@ class Retriever:
         vector, _ = self._encode(_checked(query, k, mode, fusion), mode)
         depth = max(self._candidates, 2 * k)  # several chunks may belong to one document
         ranking = self._rank(query, vector, depth, mode, fusion, where)
-        ordered = ranking.best(len(ranking.fused))
+        ordered = ranking.best(len(ranking.fused.scores))
         owners = self._index.store.owners(ordered)
         documents: dict[str, float] = {}
         for chunk_id in ordered:
-            documents.setdefault(owners[chunk_id], ranking.fused[chunk_id].score)
+            documents.setdefault(owners[chunk_id], ranking.fused.scores[chunk_id])
         return sorted(documents.items(), key=lambda found: (-found[1], found[0]))[:k]
 
     def _encode(self, query: str, mode: str) -> tuple[np.ndarray | None, list[str]]:
@@ -121,23 +121,19 @@ class Retriever:
         }
         if vector is None:
             sparse = dict(legs.sparse)
-            return _Ranking(
-                {}, {key: Fused(score, 0.0, score) for key, score in sparse.items()}, {"sparse": sparse}, found
-            )
+            return _Ranking({}, Fused(sparse, {}, sparse), {"sparse": sparse}, found)
         scores = self._index.store.score(sorted(found["dense"] | found["sparse"]), vector, terms)
         dense = {
             key: (1 - SENTENCE_SHARE) * score.cosine + SENTENCE_SHARE * score.sentence for key, score in scores.items()
         }
         if mode == "dense":
-            return _Ranking(
-                scores, {key: Fused(score, score, 0.0) for key, score in dense.items()}, {"dense": dense}, found
-            )
+            return _Ranking(scores, Fused(dense, dense, {}), {"dense": dense}, found)
         sparse = {key: score.sparse for key, score in scores.items()}
         return _Ranking(scores, self._fuse(method, dense, sparse, found), {"dense": dense, "sparse": sparse}, found)
 
     def _fuse(
         self, method: str, dense: Mapping[str, float], sparse: Mapping[str, float], found: Mapping[str, frozenset[str]]
-    ) -> dict[str, Fused]:
+    ) -> Fused:
         if method == "convex":
             return fusion.convex(dense, sparse, self._dense_weight)
         if method == "dbsf":
@@ -151,20 +147,24 @@ class Retriever:
         stored = self._index.store.fetch(ids, sentences=vector is not None)
         ranks = {leg: _ranks(scores) for leg, scores in ranking.legs.items()}
         terms = self._analyzer.terms(explained) if explained and mode != "dense" else {}
+        normalized = {"dense": ranking.fused.dense, "sparse": ranking.fused.sparse}
         hits = []
         for rank, chunk_id in enumerate((chunk_id for chunk_id in ids if chunk_id in stored), start=1):
             found = stored[chunk_id]
-            fused = ranking.fused[chunk_id]
             scores = ranking.scores.get(chunk_id)
-            normalized = {"dense": fused.dense, "sparse": fused.sparse}
             legs = {
-                leg: LegScore(ranks[leg].get(chunk_id), raw[chunk_id], normalized[leg], chunk_id in ranking.found[leg])
+                leg: LegScore(
+                    ranks[leg].get(chunk_id),
+                    raw[chunk_id],
+                    normalized[leg].get(chunk_id, 0.0),
+                    chunk_id in ranking.found[leg],
+                )
                 for leg, raw in ranking.legs.items()
             }
             hits.append(
                 Hit(
                     rank=rank,
-                    score=fused.score,
+                    score=ranking.fused.scores[chunk_id],
                     chunk=found.chunk,
                     legs=legs,
                     best_sentence=_best_sentence(found, vector),

@@ -7,7 +7,7 @@ hold together is therefore in one place.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -136,9 +136,3 @@ class Store(Protocol):
     def close(self) -> None:
         """Write everything to disk and let go of the collection."""
         ...
-
-
-def ranked(scored: Iterable[tuple[str, float]]) -> list[tuple[str, float]]:
-    """Ids with their scores rounded to `SCORE_DECIMALS`, the highest first, ties by id."""
-    rounded = [(chunk_id, round(score, SCORE_DECIMALS)) for chunk_id, score in scored]
-    return sorted(rounded, key=lambda found: (-found[1], found[0]))

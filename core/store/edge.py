@@ -13,7 +13,7 @@ import qdrant_edge as edge
 from core import filters
 from core.errors import DependencyError, IndexLocked, NotFound, StorageFull
 from core.sparse import SparseVector
-from core.store import SCORE_DECIMALS, Candidates, EmbeddedChunk, Scores, StoredChunk, ranked
+from core.store import Candidates, EmbeddedChunk, Scores, StoredChunk
 from core.store import payload as form
 from core.types import DocumentRecord
 
@@ -70,7 +70,7 @@ class EdgeStore:
         self._check_space(sum(4 * (chunk.dense.size + chunk.sentences.size) for chunk in chunks))
         points = [
             edge.Point(
-                embedded.chunk.id,
+                form.point_id(embedded.chunk.id),
                 {
                     form.DENSE: embedded.dense.tolist(),
                     form.SENTENCES: embedded.sentences.tolist(),
@@ -99,8 +99,8 @@ class EdgeStore:
     def update_sparse(self, vectors: Sequence[tuple[str, SparseVector]]) -> None:
         """See `Store`."""
         points = [
-            edge.PointVectors(chunk_id, {form.SPARSE: edge.SparseVector(vector.indices, vector.values)})
-            for chunk_id, vector in vectors
+            edge.PointVectors(form.point_id(key), {form.SPARSE: edge.SparseVector(vector.indices, vector.values)})
+            for key, vector in vectors
         ]
         self._write(edge.UpdateOperation.update_vectors(points))
 
@@ -128,17 +128,14 @@ class EdgeStore:
         if not queries:
             return Candidates([], [])
         with _translated(self._folder):
-            found = [
-                ranked((str(point.id), point.score) for point in points)
-                for points in self._shard.query_batch(edge.QueryBatchRequest(queries))
-            ]
+            found = [form.ranked(points) for points in self._shard.query_batch(edge.QueryBatchRequest(queries))]
         return Candidates(found.pop(0) if dense is not None else [], found.pop(0) if found else [])
 
     def score(self, ids: Sequence[str], dense: np.ndarray, sparse: SparseVector) -> dict[str, Scores]:
         """See `Store`."""
         if not ids:
             return {}
-        only = edge.Filter(must=[edge.HasIdCondition(set(ids))])
+        only = edge.Filter(must=[edge.HasIdCondition({form.point_id(key) for key in ids})])
         vector = dense.tolist()
         nearest = [edge.Query.Nearest(vector, using=form.DENSE), edge.Query.Nearest([vector], using=form.SENTENCES)]
         if sparse.indices:
@@ -147,24 +144,20 @@ class EdgeStore:
         queries = [edge.QueryRequest(limit=len(ids), query=query, filter=only, params=exact) for query in nearest]
         with _translated(self._folder):
             answers = self._shard.query_batch(edge.QueryBatchRequest(queries))
-        found = [{str(point.id): round(point.score, SCORE_DECIMALS) for point in points} for points in answers]
-        lexical = found[2] if sparse.indices else {}
-        return {
-            chunk_id: Scores(cosine, found[1].get(chunk_id, cosine), lexical.get(chunk_id, 0.0))
-            for chunk_id, cosine in found[0].items()
-        }
+        return form.completed(answers)
 
     def fetch(self, ids: Sequence[str], *, sentences: bool = False) -> dict[str, StoredChunk]:
         """See `Store`."""
         with _translated(self._folder):
-            points = self._shard.retrieve(list(ids), True, [form.SENTENCES] if sentences else False)
-        return {str(point.id): _stored(point) for point in points}
+            wanted = [form.SENTENCES] if sentences else False
+            points = self._shard.retrieve([form.point_id(key) for key in ids], True, wanted)
+        return {form.chunk_id(point.id): _stored(point) for point in points}
 
     def owners(self, ids: Sequence[str]) -> dict[str, str]:
         """See `Store`."""
         with _translated(self._folder):
-            points = self._shard.retrieve(list(ids), ["document_id"], False)
-        return {str(point.id): point.payload["document_id"] for point in points}
+            points = self._shard.retrieve([form.point_id(key) for key in ids], ["document_id"], False)
+        return {form.chunk_id(point.id): point.payload["document_id"] for point in points}
 
     def scan(self, *, vectors: bool = False, batch: int = 256) -> Iterator[list[StoredChunk]]:
         """See `Store`."""

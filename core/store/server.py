@@ -14,7 +14,7 @@ from qdrant_client.http.exceptions import ApiException, ResponseHandlingExceptio
 from core import filters
 from core.errors import ConfigError, DependencyError, NotFound
 from core.sparse import SparseVector
-from core.store import SCORE_DECIMALS, Candidates, EmbeddedChunk, Scores, StoredChunk, ranked
+from core.store import Candidates, EmbeddedChunk, Scores, StoredChunk
 from core.store import payload as form
 from core.types import DocumentRecord
 
@@ -93,7 +93,9 @@ class ServerStore:
 
     def update_sparse(self, vectors: Sequence[tuple[str, SparseVector]]) -> None:
         """See `Store`."""
-        points = [models.PointVectors(id=key, vector={form.SPARSE: _sparse(vector)}) for key, vector in vectors]
+        points = [
+            models.PointVectors(id=form.point_id(key), vector={form.SPARSE: _sparse(vector)}) for key, vector in vectors
+        ]
         with self._translated():
             self._client.update_vectors(self._collection, points, wait=True)
 
@@ -123,7 +125,7 @@ class ServerStore:
             requests.append(
                 models.QueryRequest(query=_sparse(sparse), using=form.SPARSE, limit=limit, filter=condition)
             )
-        found = [ranked((str(point.id), point.score) for point in points) for points in self._query(requests)]
+        found = [form.ranked(points) for points in self._query(requests)]
         return Candidates(found.pop(0) if dense is not None else [], found.pop(0) if found else [])
 
     def score(self, ids: Sequence[str], dense: np.ndarray, sparse: SparseVector) -> dict[str, Scores]:
@@ -134,30 +136,23 @@ class ServerStore:
         queries: list[tuple[object, str]] = [(vector, form.DENSE), ([vector], form.SENTENCES)]
         if sparse.indices:
             queries.append((_sparse(sparse), form.SPARSE))
-        only = models.Filter(must=[models.HasIdCondition(has_id=list(ids))])
+        only = models.Filter(must=[models.HasIdCondition(has_id=[form.point_id(key) for key in ids])])
         exact = models.SearchParams(exact=True)
         requests = [
             models.QueryRequest(query=query, using=using, limit=len(ids), filter=only, params=exact)
             for query, using in queries
         ]
-        found = [
-            {str(point.id): round(point.score, SCORE_DECIMALS) for point in points} for points in self._query(requests)
-        ]
-        lexical = found[2] if sparse.indices else {}
-        return {
-            chunk_id: Scores(cosine, found[1].get(chunk_id, cosine), lexical.get(chunk_id, 0.0))
-            for chunk_id, cosine in found[0].items()
-        }
+        return form.completed(self._query(requests))
 
     def fetch(self, ids: Sequence[str], *, sentences: bool = False) -> dict[str, StoredChunk]:
         """See `Store`."""
-        points = self._retrieve(list(ids), vectors=[form.SENTENCES] if sentences else False)
-        return {str(point.id): _stored(point) for point in points}
+        points = self._retrieve([form.point_id(key) for key in ids], vectors=[form.SENTENCES] if sentences else False)
+        return {form.chunk_id(point.id): _stored(point) for point in points}
 
     def owners(self, ids: Sequence[str]) -> dict[str, str]:
         """See `Store`."""
-        points = self._retrieve(list(ids), payload=["document_id"])
-        return {str(point.id): point.payload["document_id"] for point in points}
+        points = self._retrieve([form.point_id(key) for key in ids], payload=["document_id"])
+        return {form.chunk_id(point.id): point.payload["document_id"] for point in points}
 
     def scan(self, *, vectors: bool = False, batch: int = 256) -> Iterator[list[StoredChunk]]:
         """See `Store`."""
@@ -210,7 +205,7 @@ class ServerStore:
             self._client.delete(self._collection, models.FilterSelector(filter=where), wait=True)
 
     def _retrieve(
-        self, ids: list[str], *, payload: list[str] | bool = True, vectors: list[str] | bool = False
+        self, ids: list[int], *, payload: list[str] | bool = True, vectors: list[str] | bool = False
     ) -> list[models.Record]:
         with self._translated():
             return self._client.retrieve(self._collection, ids, with_payload=payload, with_vectors=vectors)
@@ -285,7 +280,7 @@ def _chunk_point(embedded: EmbeddedChunk) -> models.PointStruct:
         form.SPARSE: _sparse(embedded.sparse),
     }
     payload = form.chunk_payload(embedded.chunk, embedded.generation)
-    return models.PointStruct(id=embedded.chunk.id, vector=vectors, payload=payload)
+    return models.PointStruct(id=form.point_id(embedded.chunk.id), vector=vectors, payload=payload)
 
 
 def _record_point(record: DocumentRecord) -> models.PointStruct:

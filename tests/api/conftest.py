@@ -113,7 +113,7 @@ def fill(index: Index, documents: tuple[Document, ...]) -> None:
 def _chunks(document: Document) -> list[Chunk]:
     return [
         Chunk(
-            id=str(uuid.uuid5(uuid.NAMESPACE_URL, f"{document.id} {position}")),
+            id=f"{uuid.uuid5(uuid.NAMESPACE_URL, f'{document.id} {position}').int >> 65:016x}",
             document_id=document.id,
             position=position,
             start=found.start(),

@@ -42,7 +42,7 @@ def _chunk(number: int, generation: str = "g1") -> EmbeddedChunk:
         "tags": [f"t{number % 5}", "all"],
     }
     chunk = Chunk(
-        id=str(uuid.uuid5(uuid.NAMESPACE_OID, str(number))),
+        id=f"{uuid.uuid5(uuid.NAMESPACE_OID, str(number)).int >> 65:016x}",
         document_id=f"doc-{number // 4}",
         position=number % 4,
         start=0,
@@ -197,7 +197,7 @@ class TestEachStore:
 
     def test_score_of_unknown_ids(self, store: Store) -> None:
         _fill(store)
-        assert store.score([str(uuid.uuid4())], QUERY, TERMS) == {}
+        assert store.score(["00000000000000ff"], QUERY, TERMS) == {}
         assert store.score([], QUERY, TERMS) == {}
 
     def test_records(self, store: Store) -> None:

@@ -51,7 +51,7 @@ def _add(store: EdgeStore, analyzer: Analyzer, passages: dict[str, str], vector:
 
 
 def _key(number: int) -> str:
-    return f"00000000-0000-0000-0000-{number + 1:012d}"
+    return f"{number + 1:016x}"
 
 
 @pytest.fixture(scope="module")
