@@ -38,10 +38,10 @@ class Document:
 class Chunk:
     """A passage of a document, the unit that is embedded, scored and returned.
 
-    `id` is 16 hexadecimal digits, below 8000000000000000.     `document.text[start:end] == text` always. `context` is what the encoder reads in front of the text (title and
-    headings, shortened where they would not fit). `sentences` are offsets into the document, inside
-    `[start, end)`, rising and not overlapping. `encoder_tokens` counts `context` and `text` as the encoder sees
-    them, special tokens included; `llm_tokens` counts `text` with tiktoken's o200k_base.
+    `id` is 16 hexadecimal digits, below 8000000000000000. `document.text[start:end] == text` always. `context` is what
+    the encoder reads in front of the text (title and headings, shortened where they would not fit). `sentences` are
+    offsets into the document, inside `[start, end)`, rising and not overlapping. `encoder_tokens` counts `context` and
+    `text` as the encoder sees them, special tokens included; `llm_tokens` counts `text` with tiktoken's o200k_base.
     """
 
     id: str

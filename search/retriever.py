@@ -15,8 +15,7 @@ from core.index import Index
 from core.sparse import SparseVector
 from core.store import Scores, StoredChunk
 from core.types import Hit, LegScore, Span
-from search import fusion
-from search.fusion import Fused
+from search.fusion import Fused, convex, dbsf, order, rrf
 
 MODES = ("hybrid", "dense", "sparse")
 FUSIONS = ("convex", "rrf", "dbsf")
@@ -40,15 +39,20 @@ class Results:
 
 @dataclass(frozen=True, slots=True)
 class _Ranking:
-    """Candidates of a query: their exact scores, their fused ones, and which leg found them."""
+    """Candidates of a query, sorted by id, with arrays aligned with them.
 
-    scores: Mapping[str, Scores]
+    `legs` holds each leg's raw scores, `found` which candidates the leg itself retrieved.
+    """
+
+    ids: Sequence[str]
     fused: Fused
-    legs: Mapping[str, Mapping[str, float]]  # leg → id → raw score, over all candidates
-    found: Mapping[str, frozenset[str]]  # leg → ids that the leg itself retrieved
+    legs: Mapping[str, np.ndarray]
+    found: Mapping[str, np.ndarray]
+    exact: Scores | None
 
-    def best(self, k: int) -> list[str]:
-        return fusion.order(self.fused.scores)[:k]
+    def best(self, k: int) -> list[int]:
+        """Rows of the `k` best candidates, best first."""
+        return order(self.fused.scores)[:k].tolist()
 
 
 class Retriever:
@@ -91,11 +95,10 @@ class Retriever:
         vector, _ = self._encode(_checked(query, k, mode, fusion), mode)
         depth = max(self._candidates, 2 * k)  # several chunks may belong to one document
         ranking = self._rank(query, vector, depth, mode, fusion, where)
-        ordered = ranking.best(len(ranking.fused.scores))
-        owners = self._index.store.owners(ordered)
+        owners = self._index.store.owners(ranking.ids)
         documents: dict[str, float] = {}
-        for chunk_id in ordered:
-            documents.setdefault(owners[chunk_id], ranking.fused.scores[chunk_id])
+        for row in ranking.best(len(ranking.ids)):
+            documents.setdefault(owners[ranking.ids[row]], float(ranking.fused.scores[row]))
         return sorted(documents.items(), key=lambda found: (-found[1], found[0]))[:k]
 
     def _encode(self, query: str, mode: str) -> tuple[np.ndarray | None, list[str]]:
@@ -114,62 +117,58 @@ class Retriever:
     ) -> _Ranking:
         condition = parse_filter(where, self._index.meta.fields) if where and where.strip() else None
         terms = self._analyzer.query(query) if mode != "dense" else NOTHING
-        legs = self._index.store.candidates(vector, terms, depth, condition)
-        found = {
-            "dense": frozenset(chunk_id for chunk_id, _ in legs.dense),
-            "sparse": frozenset(chunk_id for chunk_id, _ in legs.sparse),
-        }
+        candidates = self._index.store.candidates(vector, terms, depth, condition)
+        listed = {"dense": dict(candidates.dense), "sparse": dict(candidates.sparse)}
+        ids = sorted(listed["dense"].keys() | listed["sparse"].keys())
+        found = {leg: np.array([key in scores for key in ids], dtype=bool) for leg, scores in listed.items()}
         if vector is None:
-            sparse = dict(legs.sparse)
-            return _Ranking({}, Fused(sparse, {}, sparse), {"sparse": sparse}, found)
-        scores = self._index.store.score(sorted(found["dense"] | found["sparse"]), vector, terms)
-        dense = {
-            key: (1 - SENTENCE_SHARE) * score.cosine + SENTENCE_SHARE * score.sentence for key, score in scores.items()
-        }
+            sparse = np.array([listed["sparse"][key] for key in ids], dtype=np.float64)
+            return _Ranking(ids, Fused(sparse, np.zeros_like(sparse), sparse), {"sparse": sparse}, found, None)
+        exact = self._index.store.score(ids, vector, terms)
+        dense = (1 - SENTENCE_SHARE) * exact.cosine + SENTENCE_SHARE * exact.sentence
         if mode == "dense":
-            return _Ranking(scores, Fused(dense, dense, {}), {"dense": dense}, found)
-        sparse = {key: score.sparse for key, score in scores.items()}
-        return _Ranking(scores, self._fuse(method, dense, sparse, found), {"dense": dense, "sparse": sparse}, found)
+            return _Ranking(ids, Fused(dense, dense, np.zeros_like(dense)), {"dense": dense}, found, exact)
+        legs = {"dense": dense, "sparse": exact.sparse}
+        return _Ranking(ids, self._fuse(method, legs, found), legs, found, exact)
 
-    def _fuse(
-        self, method: str, dense: Mapping[str, float], sparse: Mapping[str, float], found: Mapping[str, frozenset[str]]
-    ) -> Fused:
+    def _fuse(self, method: str, legs: Mapping[str, np.ndarray], found: Mapping[str, np.ndarray]) -> Fused:
         if method == "convex":
-            return fusion.convex(dense, sparse, self._dense_weight)
+            return convex(legs["dense"], legs["sparse"], self._dense_weight)
         if method == "dbsf":
-            return fusion.dbsf(dense, sparse)
+            return dbsf(legs["dense"], legs["sparse"])
         # Ranks are those of the lists that the legs returned, as published: no scores are completed here.
-        return fusion.rrf({key: dense[key] for key in found["dense"]}, {key: sparse[key] for key in found["sparse"]})
+        return rrf(*(np.where(found[leg], legs[leg], np.nan) for leg in ("dense", "sparse")))
 
     def _hits(
-        self, ranking: _Ranking, ids: Sequence[str], vector: np.ndarray | None, mode: str, explained: str | None
+        self, ranking: _Ranking, rows: Sequence[int], vector: np.ndarray | None, mode: str, explained: str | None
     ) -> tuple[Hit, ...]:
-        stored = self._index.store.fetch(ids, sentences=vector is not None)
+        stored = self._index.store.fetch([ranking.ids[row] for row in rows], sentences=vector is not None)
         ranks = {leg: _ranks(scores) for leg, scores in ranking.legs.items()}
-        terms = self._analyzer.terms(explained) if explained and mode != "dense" else {}
         normalized = {"dense": ranking.fused.dense, "sparse": ranking.fused.sparse}
-        hits = []
-        for rank, chunk_id in enumerate((chunk_id for chunk_id in ids if chunk_id in stored), start=1):
-            found = stored[chunk_id]
-            scores = ranking.scores.get(chunk_id)
+        terms = self._analyzer.terms(explained) if explained and mode != "dense" else {}
+        hits: list[Hit] = []
+        for row in rows:
+            found = stored.get(ranking.ids[row])
+            if found is None:  # removed since the legs were asked
+                continue
             legs = {
                 leg: LegScore(
-                    ranks[leg].get(chunk_id),
-                    raw[chunk_id],
-                    normalized[leg].get(chunk_id, 0.0),
-                    chunk_id in ranking.found[leg],
+                    rank=int(ranks[leg][row]) or None,
+                    score=float(scores[row]),
+                    normalized=float(normalized[leg][row]),
+                    found=bool(ranking.found[leg][row]),
                 )
-                for leg, raw in ranking.legs.items()
+                for leg, scores in ranking.legs.items()
             }
             hits.append(
                 Hit(
-                    rank=rank,
-                    score=ranking.fused.scores[chunk_id],
+                    rank=len(hits) + 1,
+                    score=float(ranking.fused.scores[row]),
                     chunk=found.chunk,
                     legs=legs,
                     best_sentence=_best_sentence(found, vector),
-                    cosine=scores.cosine if scores else None,
-                    sentence_cosine=scores.sentence if scores else None,
+                    cosine=float(ranking.exact.cosine[row]) if ranking.exact else None,
+                    sentence_cosine=float(ranking.exact.sentence[row]) if ranking.exact else None,
                     matched_terms=self._matched(terms, found) if terms else (),
                 )
             )
@@ -194,8 +193,13 @@ def _checked(query: str, k: int, mode: str, method: str) -> str:
     return query
 
 
-def _ranks(scores: Mapping[str, float]) -> dict[str, int]:
-    return {key: rank for rank, key in enumerate(fusion.order(scores), start=1) if scores[key] != 0}
+def _ranks(scores: np.ndarray) -> np.ndarray:
+    """Ranks from 1 by falling score, 0 where the leg gave nothing (a score of exactly 0)."""
+    ranks = np.zeros(len(scores), dtype=np.int64)
+    ranked = order(scores)
+    ranks[ranked] = np.arange(1, len(ranked) + 1)
+    ranks[scores == 0] = 0
+    return ranks
 
 
 def _best_sentence(found: StoredChunk, vector: np.ndarray | None) -> Span | None:

@@ -44,11 +44,14 @@ class Candidates:
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """Exact scores of one chunk for one query."""
+    """Exact scores of chunks for one query, float64, shape (n_ids,), aligned with the ids that were asked for.
 
-    cosine: float
-    sentence: float  # MaxSim over the chunk's sentence vectors
-    sparse: float  # BM25, 0 where no term occurs
+    NaN stands for a chunk that isn't there.
+    """
+
+    cosine: np.ndarray
+    sentence: np.ndarray  # MaxSim over the chunk's sentence vectors
+    sparse: np.ndarray  # BM25, 0 where no term occurs
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +100,7 @@ class Store(Protocol):
         """The best chunks of each leg that is asked for, in one round trip."""
         ...
 
-    def score(self, ids: Sequence[str], dense: np.ndarray, sparse: SparseVector) -> dict[str, Scores]:
+    def score(self, ids: Sequence[str], dense: np.ndarray, sparse: SparseVector) -> Scores:
         """Exact scores of the given chunks on every leg, in one round trip."""
         ...
 

@@ -131,11 +131,10 @@ class EdgeStore:
             found = [form.ranked(points) for points in self._shard.query_batch(edge.QueryBatchRequest(queries))]
         return Candidates(found.pop(0) if dense is not None else [], found.pop(0) if found else [])
 
-    def score(self, ids: Sequence[str], dense: np.ndarray, sparse: SparseVector) -> dict[str, Scores]:
+    def score(self, ids: Sequence[str], dense: np.ndarray, sparse: SparseVector) -> Scores:
         """See `Store`."""
-        if not ids:
-            return {}
-        only = edge.Filter(must=[edge.HasIdCondition({form.point_id(key) for key in ids})])
+        points = [form.point_id(key) for key in ids]
+        only = edge.Filter(must=[edge.HasIdCondition(set(points))])
         vector = dense.tolist()
         nearest = [edge.Query.Nearest(vector, using=form.DENSE), edge.Query.Nearest([vector], using=form.SENTENCES)]
         if sparse.indices:
@@ -143,8 +142,8 @@ class EdgeStore:
         exact = edge.SearchParams(exact=True)
         queries = [edge.QueryRequest(limit=len(ids), query=query, filter=only, params=exact) for query in nearest]
         with _translated(self._folder):
-            answers = self._shard.query_batch(edge.QueryBatchRequest(queries))
-        return form.completed(answers)
+            answers = self._shard.query_batch(edge.QueryBatchRequest(queries)) if points else []
+        return form.completed(points, answers)
 
     def fetch(self, ids: Sequence[str], *, sentences: bool = False) -> dict[str, StoredChunk]:
         """See `Store`."""

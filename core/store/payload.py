@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from hashlib import blake2b
 from typing import Any
 
+import numpy as np
+
 from core.filters import FALSE_FIELDS, TRUE_FIELDS
 from core.store import SCORE_DECIMALS, Scores
 from core.types import Chunk, DocumentRecord, Span
@@ -42,20 +44,20 @@ def chunk_id(point: int) -> str:
 
 def ranked(points: Iterable[Any]) -> list[tuple[str, float]]:
     """Chunk ids of scored points with their rounded scores, the highest first, ties by id."""
-    found = [(chunk_id(point.id), round(point.score, SCORE_DECIMALS)) for point in points]
-    return sorted(found, key=lambda pair: (-pair[1], pair[0]))
+    ordered = sorted([(-round(point.score, SCORE_DECIMALS), point.id) for point in points])
+    return [(chunk_id(point), -score) for score, point in ordered]
 
 
-def completed(answers: Sequence[Iterable[Any]]) -> dict[str, Scores]:
-    """Scores by chunk id from the points that each vector scored: dense, sentences and, where asked, BM25."""
-    cosines, sentences, *rest = (
-        {point.id: round(point.score, SCORE_DECIMALS) for point in points} for points in answers
-    )
-    lexical = rest[0] if rest else {}
-    return {
-        chunk_id(point): Scores(cosine, sentences.get(point, cosine), lexical.get(point, 0.0))
-        for point, cosine in cosines.items()
-    }
+def completed(ids: Sequence[int], answers: Sequence[Iterable[Any]]) -> Scores:
+    """Scores aligned with `ids` from the points that each vector scored: dense, sentences and, where asked, BM25."""
+    rows = {point: row for row, point in enumerate(ids)}
+    columns = np.full((3, len(ids)), np.nan)
+    for column, points in zip(columns, answers, strict=False):
+        for point in points:
+            column[rows[point.id]] = point.score
+    cosine, sentence, sparse = np.round(columns, SCORE_DECIMALS)
+    sparse[np.isnan(sparse) & ~np.isnan(cosine)] = 0.0
+    return Scores(cosine, np.where(np.isnan(sentence), cosine, sentence), sparse)
 
 
 def chunk_payload(chunk: Chunk, generation: str) -> dict[str, Any]:

@@ -128,21 +128,20 @@ class ServerStore:
         found = [form.ranked(points) for points in self._query(requests)]
         return Candidates(found.pop(0) if dense is not None else [], found.pop(0) if found else [])
 
-    def score(self, ids: Sequence[str], dense: np.ndarray, sparse: SparseVector) -> dict[str, Scores]:
+    def score(self, ids: Sequence[str], dense: np.ndarray, sparse: SparseVector) -> Scores:
         """See `Store`."""
-        if not ids:
-            return {}
+        points = [form.point_id(key) for key in ids]
         vector = dense.tolist()
         queries: list[tuple[object, str]] = [(vector, form.DENSE), ([vector], form.SENTENCES)]
         if sparse.indices:
             queries.append((_sparse(sparse), form.SPARSE))
-        only = models.Filter(must=[models.HasIdCondition(has_id=[form.point_id(key) for key in ids])])
+        only = models.Filter(must=[models.HasIdCondition(has_id=points)])
         exact = models.SearchParams(exact=True)
         requests = [
             models.QueryRequest(query=query, using=using, limit=len(ids), filter=only, params=exact)
             for query, using in queries
         ]
-        return form.completed(self._query(requests))
+        return form.completed(points, self._query(requests) if points else [])
 
     def fetch(self, ids: Sequence[str], *, sentences: bool = False) -> dict[str, StoredChunk]:
         """See `Store`."""

@@ -146,11 +146,10 @@ class TestSameAnswers:
     def test_exact_scores(self, edge: Store, remote: Store) -> None:
         ids = [embedded.chunk.id for embedded in CHUNKS]
         ours, theirs = _fill(edge).score(ids, QUERY, TERMS), _fill(remote).score(ids, QUERY, TERMS)
-        assert ours.keys() == theirs.keys() == set(ids)
-        for key in ids:
-            assert ours[key].cosine == pytest.approx(theirs[key].cosine, abs=1e-5)
-            assert ours[key].sentence == pytest.approx(theirs[key].sentence, abs=5e-4)  # float16 against float32
-            assert ours[key].sparse == pytest.approx(theirs[key].sparse, abs=1e-5)
+        assert ours.cosine == pytest.approx([float(embedded.dense @ QUERY) for embedded in CHUNKS], abs=1e-5)
+        assert ours.cosine == pytest.approx(theirs.cosine, abs=1e-5)
+        assert ours.sentence == pytest.approx(theirs.sentence, abs=5e-4)  # float16 against float32
+        assert ours.sparse == pytest.approx(theirs.sparse, abs=1e-5)
 
     def test_what_is_read_back(self, edge: Store, remote: Store) -> None:
         ids = [embedded.chunk.id for embedded in CHUNKS[:5]]
@@ -197,8 +196,11 @@ class TestEachStore:
 
     def test_score_of_unknown_ids(self, store: Store) -> None:
         _fill(store)
-        assert store.score(["00000000000000ff"], QUERY, TERMS) == {}
-        assert store.score([], QUERY, TERMS) == {}
+        ids = [CHUNKS[0].chunk.id, "00000000000000ff"]
+        scores = store.score(ids, QUERY, TERMS)
+        assert scores.cosine[0] == pytest.approx(float(CHUNKS[0].dense @ QUERY), abs=1e-5)
+        assert np.isnan([scores.cosine[1], scores.sentence[1], scores.sparse[1]]).all()
+        assert store.score([], QUERY, TERMS).cosine.shape == (0,)
 
     def test_records(self, store: Store) -> None:
         _fill(store)
@@ -237,7 +239,7 @@ class TestEachStore:
         key = CHUNKS[0].chunk.id
         store.update_sparse([(key, ANALYZER.query("zebra"))])
         assert [found for found, _ in store.candidates(None, ANALYZER.query("zebra"), 5).sparse] == [key]
-        assert store.score([key], QUERY, TERMS)[key].cosine == pytest.approx(float(CHUNKS[0].dense @ QUERY), abs=1e-5)
+        assert store.score([key], QUERY, TERMS).cosine[0] == pytest.approx(float(CHUNKS[0].dense @ QUERY), abs=1e-5)
 
     def test_scan_meets_every_chunk_once_in_order(self, store: Store) -> None:
         _fill(store)
