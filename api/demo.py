@@ -22,11 +22,11 @@ from search.results import results_json
 from search.retriever import Retriever
 
 QUESTIONS = (
-    "How can I make sure a file is closed even when an error happens?",
+    "How do I run cleanup code even when an error happens?",
     "What does __set_name__ do?",
-    "format a float with two digits after the point",
-    "why can my function not change a variable defined outside of it?",
-    "operator precedence",
+    "how do I leave a loop early?",
+    "which operators bind tighter than others?",
+    "where does Python look for a variable's name?",
 )
 
 

@@ -17,14 +17,15 @@ from core.store import Candidates, EmbeddedChunk, Scores, StoredChunk
 from core.store import payload as form
 from core.types import DocumentRecord
 
-# HNSW: 16 links and 200 candidates at construction, 128 at search (64 lost 3 of 100 true neighbours at 100k chunks).
+# HNSW: 16 links and 200 candidates at construction, 128 at search. Recall@10 was 0.998 on 11,166 chunks of abstracts
+# (`python -m benchmarks.quality`); the engine's own default, as many as at construction, is no choice of ours.
 HNSW_M, HNSW_EF_CONSTRUCT, HNSW_EF = 16, 200, 128
-# Below this many KB of vectors a segment is scanned in full: exact, and as fast.
+# Below this many KB of vectors (6,500 of 384 dimensions) a segment is scanned in full, which is exact.
 FULL_SCAN_KB = 10_000
 # Every `optimize` clears out all deleted points (1.4 s for 10 in 50,000): until then the engine counts them in the
 # inverse document frequencies, and BM25 scores would differ from a fresh build's.
 DELETED_THRESHOLD = 1e-9
-# A query runs on its caller's own thread: handing segments to a pool cost 0.3 to 0.6 ms of a 2 ms query, and a server
+# One thread a query: with a pool a dense query over 20,000 chunks took 1.8 ms instead of 1.2 on 2 cores, and a server
 # has other queries for the other cores.
 SEARCH_THREADS = 1
 MEGABYTE = 1 << 20

@@ -30,7 +30,13 @@ def serve_model(name: str, folder: Path) -> Iterator[tuple[str, list[str]]]:
             requests.append(self.path)
             path = self.path.partition("?")[0]
             resolve = f"/{name}/resolve/"
-            if path.startswith(f"/api/models/{name}"):
+            if path.startswith(f"/api/models/{name}/tree/"):
+                tree = [
+                    {"type": "file", "path": file, "size": place.stat().st_size, "oid": "0" * 40}
+                    for file, place in files.items()
+                ]
+                self._send(200, json.dumps(tree).encode(), {"Content-Type": "application/json"}, with_body)
+            elif path.startswith(f"/api/models/{name}"):
                 siblings = [{"rfilename": file} for file in files]
                 body = json.dumps({"id": name, "modelId": name, "sha": COMMIT, "siblings": siblings}).encode()
                 self._send(200, body, {"Content-Type": "application/json"}, with_body)

@@ -32,7 +32,7 @@ def test_collect_orders_rows_and_keeps_half_precision():
     assert [chunk.id for chunk in again.chunks] == [chunk.id for chunk in sample.chunks]
     assert again.sentence_vectors[0].dtype == np.float16
     assert again.vectors.dtype == np.float32
-    with pytest.raises(InputError, match="reindex"):
+    with pytest.raises(InputError, match="ingest the corpus into a new one"):
         collect([(sample.chunks[0], sample.vectors[0], sample.sentence_vectors[0][:3])], 256)
 
 
