@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 COLLECTIONS ?= $(LIMPID_COLLECTIONS)
 
 .DEFAULT_GOAL := help
+# What is imported is compiled once and kept; without that every command would start a second later.
+unexport PYTHONDONTWRITEBYTECODE
 .PHONY: help setup demo test lint format bench clean
 
 help:  ## list the targets

@@ -25,8 +25,8 @@ LLM_ENCODINGS = ("o200k_base", "cl100k_base")
 class EncoderTokenizer:
     """The encoder's own tokenizer, read from a `tokenizer.json`; it never truncates unless told to."""
 
-    def __init__(self, path: Path, max_tokens: int, lowercase: bool = False):
-        """`max_tokens` is the encoder's limit, special tokens included."""
+    def __init__(self, path: Path, max_tokens: int, lowercase: bool = False, prompt: str = ""):
+        """`max_tokens` is the encoder's limit, special tokens included; `prompt` is what it puts before a passage."""
         from tokenizers import Tokenizer
 
         self.max_tokens = max_tokens
@@ -34,7 +34,8 @@ class EncoderTokenizer:
         self._tokenizer = Tokenizer.from_file(str(path))
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
-        self.n_special_tokens = self._tokenizer.num_special_tokens_to_add(False)
+        self._prompt = prompt
+        self.n_special_tokens = self.count([""])[0]  # the prompt's included
 
     def encode(self, texts: Sequence[str]) -> list[Encoding]:
         """One encoding a text, special tokens included, not truncated."""
@@ -43,8 +44,8 @@ class EncoderTokenizer:
         return self._tokenizer.encode_batch_fast(list(texts))
 
     def count(self, texts: Sequence[str]) -> list[int]:
-        """Tokens of each text as the encoder would see it, special tokens included."""
-        return [len(encoding) for encoding in self.encode(texts)]
+        """Tokens of each passage as the encoder would see it, prompt and special tokens included."""
+        return [len(encoding) for encoding in self.encode([self._prompt + text for text in texts])]
 
     def offsets(self, text: str) -> list[tuple[int, int]]:
         """Character range of every token of `text`, without special tokens."""

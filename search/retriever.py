@@ -105,7 +105,7 @@ class Retriever:
         if mode == "sparse":
             return None, []
         embedder = self._index.embedder
-        n_tokens = embedder.tokenizer.count([embedder.prompts["query"] + query])[0]
+        n_tokens = len(embedder.tokenizer.encode([embedder.prompts["query"] + query])[0])
         limit = embedder.tokenizer.max_tokens
         notes = []
         if n_tokens > limit:

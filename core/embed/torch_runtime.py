@@ -67,4 +67,4 @@ class TorchEmbedder:
                 backend.save(str(path))
             except (AttributeError, TypeError):
                 raise DependencyError("The model has no fast tokenizer, so its tokens can't be counted.") from None
-            return EncoderTokenizer(path, max_tokens)
+            return EncoderTokenizer(path, max_tokens, prompt=self.prompts["document"])

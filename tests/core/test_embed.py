@@ -147,6 +147,7 @@ def test_any_model_keeps_its_pipeline_and_prompts(tmp_path: Path, shape: dict) -
     original = SentenceTransformer(str(folder), device="cpu")
     assert ours.runtime == "openvino", said
     assert ours.tokenizer.max_tokens == 24
+    assert ours.tokenizer.n_special_tokens == 2 + len(ours.tokenizer.offsets(ours.prompts["document"]))
     long = " ".join(SENTENCES * 6)  # beyond the limit: both cut it at the same place
     for text in [*SENTENCES, long]:
         document = original.encode_document(text, normalize_embeddings=True)
