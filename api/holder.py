@@ -23,7 +23,7 @@ class Holder:
 def read_holder(index: str) -> Holder | None:
     """The live server that holds the index in this folder, None where there is none."""
     try:
-        holder = Holder(**json.loads((Path(index) / NOTE).read_text()))
+        holder = Holder(**json.loads((Path(index) / NOTE).read_text(encoding="utf-8")))
         os.kill(holder.pid, 0)
     except (OSError, ValueError, TypeError):
         return None
@@ -34,7 +34,7 @@ def read_holder(index: str) -> Holder | None:
 def announced(index: str, url: str) -> Iterator[None]:
     """Leave the note while this process serves the index."""
     note = Path(index) / NOTE
-    note.write_text(json.dumps(asdict(Holder(url, os.getpid()))))
+    note.write_text(json.dumps(asdict(Holder(url, os.getpid()))), encoding="utf-8")
     try:
         yield
     finally:

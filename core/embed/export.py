@@ -52,7 +52,7 @@ def main(source: str, target: str) -> None:
         "lowercase": bool(getattr(transformer, "do_lower_case", False)),
         "inputs": inputs,
     }
-    (folder / "encoder.json").write_text(json.dumps(described))
+    (folder / "encoder.json").write_text(json.dumps(described), encoding="utf-8")
     _verify(model, folder, described)
 
 

@@ -37,11 +37,11 @@ def open_graph(weights: Weights, cache_dir: Path, notify: Callable[[str], None])
     folder = cache_dir / "graphs" / f"{weights.slug}-ov{version('openvino')}-torch{version('torch').split('+')[0]}"
     refusal = folder.with_suffix(".refused")
     if not folder.is_dir():
-        reason = refusal.read_text() if refusal.is_file() else _export(weights, folder, refusal, notify)
+        reason = refusal.read_text(encoding="utf-8") if refusal.is_file() else _export(weights, folder, refusal, notify)
         if reason:
             notify(f"{weights.name} runs on sentence-transformers, not OpenVINO: {reason}")
             return None
-    described = json.loads((folder / "encoder.json").read_text())
+    described = json.loads((folder / "encoder.json").read_text(encoding="utf-8"))
     described["inputs"] = tuple(described["inputs"])
     return Graph(folder=folder, **described)
 
@@ -53,7 +53,7 @@ def _export(weights: Weights, folder: Path, refusal: Path, notify: Callable[[str
     partial = Path(tempfile.mkdtemp(prefix=folder.name, dir=folder.parent))
     try:
         command = [sys.executable, "-m", "core.embed.export", str(weights.folder), str(partial)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", check=False)
         if done.returncode == 0:
             partial.chmod(0o755)  # a cache may be shared; temporary folders are private
             with contextlib.suppress(OSError):  # another process was faster: its graph is the same
@@ -62,7 +62,7 @@ def _export(weights: Weights, folder: Path, refusal: Path, notify: Callable[[str
         lines = done.stderr.strip().splitlines()
         reason = lines[-1] if lines else f"the export ended with status {done.returncode}"
         if done.returncode == 1:  # a refusal, not a kill: it would be refused again
-            refusal.write_text(reason)
+            refusal.write_text(reason, encoding="utf-8")
         return reason
     finally:
         shutil.rmtree(partial, ignore_errors=True)

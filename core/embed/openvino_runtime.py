@@ -25,13 +25,12 @@ class OpenVinoEmbedder:
     runtime = "openvino"
 
     def __init__(self, weights: Weights, graph: Graph):
-        """Starts to compile the graph for queries (latency); for passages (throughput) it is compiled on first use."""
+        """Reads the graph; it is compiled on first use, apart for passages (throughput) and queries (latency)."""
         self._graph = graph
         self._core = openvino.Core()
         self._local = threading.local()
         self._compiling = threading.Lock()
         self._compiled: dict[str, openvino.CompiledModel] = {}
-        threading.Thread(target=self._model, args=("LATENCY",)).start()
         self.name = weights.name
         self.weights_hash = weights.sha256
         self.dimension = graph.dimension

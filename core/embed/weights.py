@@ -55,14 +55,14 @@ def find_weights(
     memo[name] = {"folder": str(folder), "signature": _signature(folder), "sha256": digest}
     cache_dir.mkdir(parents=True, exist_ok=True)
     partial = memo_path.with_suffix(f".{os.getpid()}.part")
-    partial.write_text(json.dumps(memo, indent=1))
+    partial.write_text(json.dumps(memo, indent=1), encoding="utf-8")
     partial.replace(memo_path)
     return Weights(name, folder, digest)
 
 
 def _read_memo(path: Path) -> dict[str, dict]:
     try:
-        memo = json.loads(path.read_text())
+        memo = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return memo if isinstance(memo, dict) else {}

@@ -339,8 +339,8 @@ class TestJudging:
         assert ran.code == 0
         assert ran.json.keys() >= {"schema", "verdict", "corpus", "flags"}
         assert ran.json["corpus"]["mismatch"].keys() == {"score", "verdict", "expected_gap", "interval", "basis"}
-        assert "<html" in (tmp_path / "r.html").read_text()
-        rows = [json.loads(line) for line in (tmp_path / "s.jsonl").read_text().splitlines()]
+        assert "<html" in (tmp_path / "r.html").read_text(encoding="utf-8")
+        rows = [json.loads(line) for line in (tmp_path / "s.jsonl").read_text(encoding="utf-8").splitlines()]
         assert len(rows) == limpid("status", "--json").json["chunks"]
         assert all(row["muddy"].keys() >= {"score", "flagged", "split_at"} for row in rows)
 

