@@ -135,7 +135,12 @@ def _ingest(settings: Settings, console: Console, sources: Any, prune: bool) -> 
     with _open(settings, console, create=True) as opened, console.progress("reading") as advance:
 
         def show(progress: Progress) -> None:
-            advance(progress.done_bytes, progress.total_bytes or None, progress.stage, f"{progress.n_chunks:,} chunks")
+            advance(
+                progress.done_bytes,
+                progress.total_bytes or None,
+                progress.stage,
+                f"{progress.n_chunks:,} chunks, {progress.n_texts:,} texts",
+            )
 
         try:
             tokenizer = LlmTokenizer(cache_dir=settings.cache_dir / "tiktoken")

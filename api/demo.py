@@ -76,7 +76,12 @@ def _ingest(index: Index, settings: Settings, console: Console, corpus: Path) ->
     with console.progress("reading") as advance:
 
         def show(progress: Progress) -> None:
-            advance(progress.done_bytes, progress.total_bytes, progress.stage, f"{progress.n_chunks:,} chunks")
+            advance(
+                progress.done_bytes,
+                progress.total_bytes,
+                progress.stage,
+                f"{progress.n_chunks:,} chunks, {progress.n_texts:,} texts",
+            )
 
         tokenizer = LlmTokenizer(cache_dir=settings.cache_dir / "tiktoken")
         return ingest(index, discover([str(corpus)]), prune=True, llm_tokenizer=tokenizer, on_progress=show)

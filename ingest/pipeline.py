@@ -71,11 +71,12 @@ class Summary:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far an ingest is: source bytes read of all, chunks embedded so far, and what is going on."""
+    """How far an ingest is: source bytes read of all, chunks written and texts embedded, and what is going on."""
 
     done_bytes: int
     total_bytes: int
     n_chunks: int
+    n_texts: int  # chunks, sentences and titles: moves while a batch is embedded
     stage: str
 
 
@@ -121,6 +122,7 @@ class _Ingest:
         self._vectors = _Vectors(index)
         self._pending: list[tuple[Document, list[Chunk]]] = []
         self._n_pending = 0
+        self._n_texts = 0
         self._bytes = 0
         self._total_bytes = sources.size_bytes
 
@@ -143,7 +145,7 @@ class _Ingest:
         return summary
 
     def _report(self, stage: str) -> None:
-        self._on_progress(Progress(self._bytes, self._total_bytes, self._summary.n_chunks, stage))
+        self._on_progress(Progress(self._bytes, self._total_bytes, self._summary.n_chunks, self._n_texts, stage))
 
     def _add(self, document: Document) -> None:
         tokenizer = self._index.embedder.tokenizer
@@ -200,7 +202,8 @@ class _Ingest:
         self._summary.n_chunks += len(embedded)
         return embedded, lengths
 
-    def _embedded(self, _n_texts: int) -> None:
+    def _embedded(self, n_texts: int) -> None:
+        self._n_texts += n_texts
         self._report("embedding")
 
     def _estimate_avg_len(self) -> None:
