@@ -128,23 +128,11 @@ def _plan(settings: Settings, console: Console, sources: Any, prune: bool) -> An
 
 
 def _ingest(settings: Settings, console: Console, sources: Any, prune: bool) -> Any:
-    from core.tokens import LlmTokenizer
-    from ingest.pipeline import Progress
-    from ingest.pipeline import ingest as ingest_sources
+    from api.loading import ingest_shown
 
-    with _open(settings, console, create=True) as opened, console.progress("reading") as advance:
-
-        def show(progress: Progress) -> None:
-            advance(
-                progress.done_bytes,
-                progress.total_bytes or None,
-                progress.stage,
-                f"{progress.n_chunks:,} chunks, {progress.n_texts:,} texts",
-            )
-
+    with _open(settings, console, create=True) as opened:
         try:
-            tokenizer = LlmTokenizer(cache_dir=settings.cache_dir / "tiktoken")
-            return ingest_sources(opened, sources, prune=prune, llm_tokenizer=tokenizer, on_progress=show)
+            return ingest_shown(opened, settings, console, sources, prune)
         except KeyboardInterrupt:
             typer.secho(
                 "Interrupted. Whole documents indexed so far are kept and the index answers; "

@@ -10,13 +10,12 @@ from pathlib import Path
 from statistics import fmean
 
 from api.console import Console
+from api.loading import ingest_shown
 from api.quality import write_report
 from core.index import Index, open_index
 from core.settings import Settings
-from core.tokens import LlmTokenizer
 from eval.judged import Evaluation, evaluate
 from eval.trec import load_qrels, load_queries
-from ingest.pipeline import Progress, Summary, ingest
 from ingest.sources import discover
 from search.results import results_json
 from search.retriever import Retriever
@@ -38,7 +37,7 @@ def run_demo(settings: Settings, console: Console, out: Path) -> None:
     settings = settings.model_copy(update={"index": str(folder / "index")})
     with open_index(settings, create=True, notify=console.note) as index:
         console.say(f"1. Ingesting the Python language reference into {settings.index}", bold=True)
-        summary = _ingest(index, settings, console, corpus)
+        summary = ingest_shown(index, settings, console, discover([str(corpus)]), prune=True)
         console.say(f"   {summary} ({index.store.count_chunks()} chunks)")
         retriever = Retriever(index, settings.candidates, settings.dense_weight)
         console.say("2. Five questions", bold=True)
@@ -70,21 +69,6 @@ def write_corpus(path: Path) -> Path:
             body = rest if set(underline) <= set("*=-~^") else body
             lines.write(json.dumps({"_id": name, "title": title, "text": body.strip("\n")}) + "\n")
     return path
-
-
-def _ingest(index: Index, settings: Settings, console: Console, corpus: Path) -> Summary:
-    with console.progress("reading") as advance:
-
-        def show(progress: Progress) -> None:
-            advance(
-                progress.done_bytes,
-                progress.total_bytes,
-                progress.stage,
-                f"{progress.n_chunks:,} chunks, {progress.n_texts:,} texts",
-            )
-
-        tokenizer = LlmTokenizer(cache_dir=settings.cache_dir / "tiktoken")
-        return ingest(index, discover([str(corpus)]), prune=True, llm_tokenizer=tokenizer, on_progress=show)
 
 
 def _ask(retriever: Retriever, question: str, console: Console) -> dict:

@@ -30,7 +30,7 @@ def run_server(index: Index, settings: Settings, console: Console) -> None:
     listener = _listen(settings.host, settings.port)
     port = listener.getsockname()[1]
     url = f"http://{'127.0.0.1' if settings.host in ('0.0.0.0', '::') else settings.host}:{port}"
-    index.vector("warm")  # compile the encoder before the first request, not during it
+    index.embedder.encode_query("warm")  # compile the encoder before the first request, not during it
     if console.json:
         console.result({"url": url})
     console.note(f"Limpid serves {settings.index} at {url}  (stop with Ctrl-C)")

@@ -106,7 +106,7 @@ def _recall(index: Index, texts: Iterable[str]) -> float:
     matrix, row = np.stack(vectors), {chunk_id: number for number, chunk_id in enumerate(ids)}
     shares = []
     for text in texts:
-        query = index.vector(text)
+        query = index.embedder.encode_query(text)
         scores = matrix @ query
         tenth = np.partition(scores, -min(K, len(scores)))[-min(K, len(scores))]
         found = index.store.candidates(query, None, CANDIDATES).dense[:K]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 from core.embed import Embedder, open_embedder
 from core.errors import IndexMismatch, NotFound
@@ -14,9 +14,6 @@ from core.settings import Settings
 from core.sparse import Analyzer
 from core.store import Store, StoredChunk
 from core.types import DocumentRecord
-
-if TYPE_CHECKING:
-    import numpy as np
 
 SCHEMA = 1
 CHUNKER = "structure"
@@ -92,10 +89,6 @@ class Index:
         """Every chunk with its vectors, in the order of ids."""
         for batch in self.store.scan(vectors=True):
             yield from batch
-
-    def vector(self, query: str) -> np.ndarray:
-        """The query's vector, float32, shape (dimension,)."""
-        return self.embedder.encode_query(query)
 
     def close(self) -> None:
         """Write everything to disk and let go of the store."""

@@ -17,11 +17,6 @@ from core.store import Candidates, EmbeddedChunk, Scores, StoredChunk
 from core.store import payload as form
 from core.types import DocumentRecord
 
-# HNSW: 16 links and 200 candidates at construction, 128 at search. Recall@10 was 0.998 on 11,166 chunks of abstracts
-# (`python -m benchmarks.quality`); the engine's own default, as many as at construction, is no choice of ours.
-HNSW_M, HNSW_EF_CONSTRUCT, HNSW_EF = 16, 200, 128
-# Below this many KB of vectors (6,500 of 384 dimensions) a segment is scanned in full, which is exact.
-FULL_SCAN_KB = 10_000
 # Every `optimize` clears out all deleted points (1.4 s for 10 in 50,000): until then the engine counts them in the
 # inverse document frequencies, and BM25 scores would differ from a fresh build's.
 DELETED_THRESHOLD = 1e-9
@@ -124,7 +119,7 @@ class EdgeStore:
         queries = []
         if dense is not None:
             nearest = edge.Query.Nearest(dense.tolist(), using=form.DENSE)
-            params = edge.SearchParams(hnsw_ef=max(HNSW_EF, limit))
+            params = edge.SearchParams(hnsw_ef=max(form.HNSW_EF, limit))
             queries.append(edge.QueryRequest(limit=limit, query=nearest, filter=condition, params=params))
         if sparse is not None and sparse.indices:
             nearest = edge.Query.Nearest(edge.SparseVector(sparse.indices, sparse.values), using=form.SPARSE)
@@ -164,7 +159,7 @@ class EdgeStore:
 
     def scan(self, *, vectors: bool = False, batch: int = 256) -> Iterator[list[StoredChunk]]:
         """See `Store`."""
-        for points in self._scroll(edge.Filter(must=[_equals("kind", "chunk")]), True, _wanted(vectors), batch):
+        for points in self._scroll(edge.Filter(must=[_equals("kind", "chunk")]), True, form.wanted(vectors), batch):
             yield [_stored(point) for point in points]
 
     def records(self, *, unsettled: bool = False) -> Iterator[DocumentRecord]:
@@ -255,9 +250,11 @@ def _config(dimension: int) -> edge.EdgeConfig:
         },
         sparse_vectors={form.SPARSE: edge.EdgeSparseVectorParams(modifier=edge.Modifier.Idf)},
         max_search_threads=SEARCH_THREADS,
-        hnsw_config=edge.HnswIndexConfig(m=HNSW_M, ef_construct=HNSW_EF_CONSTRUCT, full_scan_threshold=FULL_SCAN_KB),
+        hnsw_config=edge.HnswIndexConfig(
+            m=form.HNSW_M, ef_construct=form.HNSW_EF_CONSTRUCT, full_scan_threshold=form.FULL_SCAN_KB
+        ),
         optimizers=edge.EdgeOptimizersConfig(
-            indexing_threshold=FULL_SCAN_KB, deleted_threshold=DELETED_THRESHOLD, vacuum_min_vector_number=1
+            indexing_threshold=form.FULL_SCAN_KB, deleted_threshold=DELETED_THRESHOLD, vacuum_min_vector_number=1
         ),
     )
 
@@ -290,15 +287,12 @@ def _among(key: str, values: tuple[filters.Value, ...]) -> list[edge.FieldCondit
     return conditions + [_equals(key, value) for value in values if isinstance(value, float)]
 
 
-_RANGES = {"<": "lt", "<=": "lte", ">": "gt", ">=": "gte"}
-
-
 def _filter(where: filters.Filter) -> edge.Filter:
     match where:
         case filters.Comparison(key, "=", value):
             return edge.Filter(must=[_equals(key, value)])
         case filters.Comparison(key, operator, value):
-            bound = edge.RangeFloat(**{_RANGES[operator]: float(value)})
+            bound = edge.RangeFloat(**{form.RANGES[operator]: float(value)})
             return edge.Filter(must=[edge.FieldCondition(key, range=bound)])
         case filters.OneOf(key, values):
             return edge.Filter(should=_among(key, values))
@@ -308,10 +302,6 @@ def _filter(where: filters.Filter) -> edge.Filter:
             return edge.Filter(must=[_filter(part) for part in parts])
         case filters.Some(parts):
             return edge.Filter(should=[_filter(part) for part in parts])
-
-
-def _wanted(vectors: bool) -> list[str] | bool:
-    return [form.DENSE, form.SENTENCES] if vectors else False
 
 
 def _stored(point: edge.Record) -> StoredChunk:

@@ -18,9 +18,6 @@ from core.store import Candidates, EmbeddedChunk, Scores, StoredChunk
 from core.store import payload as form
 from core.types import DocumentRecord
 
-# As in the embedded store, so that both answer alike.
-HNSW_M, HNSW_EF_CONSTRUCT, HNSW_EF = 16, 200, 128
-FULL_SCAN_KB = 10_000
 # Points to a request: with their sentence vectors about 5 MB of JSON, far below the server's limit of 32 MB.
 POINTS_PER_REQUEST = 64
 TIMEOUT_S = 60
@@ -115,7 +112,7 @@ class ServerStore:
         condition = _filter(where) if where is not None else None
         requests = []
         if dense is not None:
-            params = models.SearchParams(hnsw_ef=max(HNSW_EF, limit))
+            params = models.SearchParams(hnsw_ef=max(form.HNSW_EF, limit))
             requests.append(
                 models.QueryRequest(
                     query=dense.tolist(), using=form.DENSE, limit=limit, filter=condition, params=params
@@ -155,7 +152,7 @@ class ServerStore:
 
     def scan(self, *, vectors: bool = False, batch: int = 256) -> Iterator[list[StoredChunk]]:
         """See `Store`."""
-        for points in self._scroll(models.Filter(must=[_equals("kind", "chunk")]), True, _wanted(vectors), batch):
+        for points in self._scroll(models.Filter(must=[_equals("kind", "chunk")]), True, form.wanted(vectors), batch):
             yield [_stored(point) for point in points]
 
     def records(self, *, unsettled: bool = False) -> Iterator[DocumentRecord]:
@@ -261,9 +258,9 @@ def _config(dimension: int) -> dict:
         },
         "sparse_vectors_config": {form.SPARSE: models.SparseVectorParams(modifier=models.Modifier.IDF)},
         "hnsw_config": models.HnswConfigDiff(
-            m=HNSW_M, ef_construct=HNSW_EF_CONSTRUCT, full_scan_threshold=FULL_SCAN_KB
+            m=form.HNSW_M, ef_construct=form.HNSW_EF_CONSTRUCT, full_scan_threshold=form.FULL_SCAN_KB
         ),
-        "optimizers_config": models.OptimizersConfigDiff(indexing_threshold=FULL_SCAN_KB),
+        "optimizers_config": models.OptimizersConfigDiff(indexing_threshold=form.FULL_SCAN_KB),
         "on_disk_payload": True,
     }
 
@@ -301,15 +298,12 @@ def _among(key: str, values: tuple[filters.Value, ...]) -> list[models.FieldCond
     return conditions + [_equals(key, value) for value in values if isinstance(value, float)]
 
 
-_RANGES = {"<": "lt", "<=": "lte", ">": "gt", ">=": "gte"}
-
-
 def _filter(where: filters.Filter) -> models.Filter:
     match where:
         case filters.Comparison(key, "=", value):
             return models.Filter(must=[_equals(key, value)])
         case filters.Comparison(key, operator, value):
-            bound = models.Range(**{_RANGES[operator]: float(value)})
+            bound = models.Range(**{form.RANGES[operator]: float(value)})
             return models.Filter(must=[models.FieldCondition(key=key, range=bound)])
         case filters.OneOf(key, values):
             return models.Filter(should=_among(key, values))
@@ -319,10 +313,6 @@ def _filter(where: filters.Filter) -> models.Filter:
             return models.Filter(must=[_filter(part) for part in parts])
         case filters.Some(parts):
             return models.Filter(should=[_filter(part) for part in parts])
-
-
-def _wanted(vectors: bool) -> list[str] | bool:
-    return [form.DENSE, form.SENTENCES] if vectors else False
 
 
 def _stored(point: models.Record) -> StoredChunk:
