@@ -32,6 +32,7 @@ class Settings(BaseSettings):
     cache_dir: Path = Field(default_factory=default_cache_dir, description="Folder for encoder graphs.")
     offline: bool = Field(False, description="Never ask a model hub.")
 
+    chunker: str = Field("structure", description="How documents are cut: structure, topic or fixed.")
     chunk_tokens: int = Field(200, ge=16, description="Largest chunk in encoder tokens, without its headings.")
     language: str = Field("english", description="Language of BM25's stemmer and stop words.")
     bm25_k1: float = Field(1.2, ge=0, description="BM25's term-frequency saturation.")
@@ -40,7 +41,15 @@ class Settings(BaseSettings):
     candidates: int = Field(100, ge=1, le=10_000, description="Candidates that each leg of a search contributes.")
     dense_weight: float = Field(0.6, ge=0, le=1, description="Weight of the dense score in the convex fusion.")
 
-    max_document_mb: float = Field(20, gt=0, description="Larger documents are refused, one by one.")
+    max_document_mb: float = Field(100, gt=0, description="Larger files are refused, one by one.")
+    max_text_mb: float = Field(20, gt=0, description="Documents with more extracted text are refused, one by one.")
+    max_archive_mb: float = Field(1000, gt=0, description="Most that one archive may unpack to, nested ones included.")
+    max_archive_members: int = Field(100_000, ge=1, description="Most files in one archive, nested ones included.")
+    max_archive_depth: int = Field(3, ge=1, description="How deeply archives may be nested.")
+    extract_timeout_s: float = Field(120, gt=0, description="Longest that the extraction of one file may take.")
+    extract_memory_mb: float = Field(2000, ge=256, description="Most memory that the extraction of one file may take.")
+    vector_cache_mb: float = Field(2000, ge=0, description="Largest cache of vectors on disk; 0 keeps none.")
+    shared_by: int = Field(3, ge=2, description="Text that stands in this many documents is stored once.")
     min_free_mb: float = Field(256, ge=0, description="Refuse to write when less would be left free on the disk.")
 
     host: str = Field("127.0.0.1", description="Address that `limpid serve` listens on.")

@@ -21,7 +21,9 @@ class Document:
     """One source document after extraction.
 
     `text` is the extracted text that every offset refers to. `page_starts[i]` is the offset at which page `i + 1`
-    begins; it is empty where the format has no pages. `markup` says how structure is written in `text`.
+    begins; it is empty where the format has no pages. `page_names[i]` is what a reader calls that page ("slide 3",
+    "sheet Budget"); empty where pages are just numbered. `markup` says how structure is written in `text`.
+    `has_own_title` is false where the title is only the file's name: names move, so no vector depends on them.
     """
 
     id: str
@@ -29,8 +31,10 @@ class Document:
     title: str
     text: str
     content_hash: str
-    markup: str = "text"  # "text" (plain, reST-like underlines) or "markdown"
+    markup: str = "text"  # "text" (plain, reST-like underlines), "markdown" or "code:" with a language
     page_starts: tuple[int, ...] = ()
+    page_names: tuple[str, ...] = ()
+    has_own_title: bool = True
     metadata: Mapping[str, MetadataValue] = field(default_factory=dict)
 
 
@@ -42,6 +46,9 @@ class Chunk:
     the encoder reads in front of the text (title and headings, shortened where they would not fit). `sentences` are
     offsets into the document, inside `[start, end)`, rising and not overlapping. `encoder_tokens` counts `context` and
     `text` as the encoder sees them, special tokens included; `llm_tokens` counts `text` with tiktoken's o200k_base.
+    `page` and `last_page` count from 1; `place` is what a reader calls them ("pages 3–4", "slide 2", "sheet Budget").
+    `lead` is what a part of a divided table needs to be understood: the table's header rows, repeated. `also_in` names
+    the other documents that hold the same text, where it is stored once for all of them.
     """
 
     id: str
@@ -54,22 +61,26 @@ class Chunk:
     title: str = ""
     headings: tuple[str, ...] = ()
     page: int | None = None
+    last_page: int | None = None
+    place: str = ""
+    lead: str = ""
     context: str = ""
     sentences: tuple[Span, ...] = ()
     encoder_tokens: int = 0
     llm_tokens: int = 0
     metadata: Mapping[str, MetadataValue] = field(default_factory=dict)
+    also_in: tuple[str, ...] = ()
 
     @property
     def embedding_text(self) -> str:
         """What the encoder reads for the chunk's own vector."""
-        return f"{self.context}\n{self.text}" if self.context else self.text
+        return "\n".join(part for part in (self.context, self.lead, self.text) if part)
 
     @property
     def lexical_text(self) -> str:
         """What BM25 reads: title and headings are searched as well as the text."""
         headings = [heading for heading in self.headings if heading != self.title]
-        return "\n".join(part for part in (self.title, *headings, self.text) if part)
+        return "\n".join(part for part in (self.title, *headings, self.lead, self.text) if part)
 
 
 @dataclass(frozen=True, slots=True)

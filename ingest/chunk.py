@@ -12,7 +12,7 @@ from core.types import Chunk, Document, Span
 from ingest.context import ContextWriter
 from ingest.measure import TokenRuler
 from ingest.sentences import merge_short, split_sentences
-from ingest.structure import Block, Blocks, parse
+from ingest.structure import Block, Blocks
 
 CHUNK_TOKENS = 200  # leaves 54 of MiniLM's 256 word-pieces for title and headings
 MIN_CONTEXT_TOKENS = 24  # kept for the context where chunk_tokens alone would fill the encoder
@@ -49,7 +49,11 @@ class _Section:
 
 
 def chunk_document(
-    document: Document, tokenizer: EncoderTokenizer, llm_tokenizer: LlmTokenizer, chunk_tokens: int = CHUNK_TOKENS
+    document: Document,
+    blocks: Blocks,
+    tokenizer: EncoderTokenizer,
+    llm_tokenizer: LlmTokenizer,
+    chunk_tokens: int = CHUNK_TOKENS,
 ) -> list[Chunk]:
     """The document's chunks in order; every character that isn't whitespace lies in exactly one.
 
@@ -60,7 +64,6 @@ def chunk_document(
     text = document.text
     ruler = TokenRuler(text, tokenizer)
     budget = max(1, min(chunk_tokens, tokenizer.max_tokens - tokenizer.n_special_tokens - MIN_CONTEXT_TOKENS))
-    blocks = parse(text, document.markup)
     sections = _merge_small(_sections(blocks), ruler, budget)
     pieces = _Pieces(text, blocks, ruler, budget)
     ranges = [(section.path, span) for section in sections for span in pieces.pack(section.start, section.end)]

@@ -5,14 +5,15 @@ from __future__ import annotations
 import codecs
 import json
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
 from core.errors import InputError
 from core.types import Document, MetadataValue
-from ingest.html import render
-from ingest.pdf import read_pdf
+from ingest.formats.html import render
+from ingest.formats.pdf import read_pdf
 from ingest.sources import Source
-from ingest.structure import parse
+from ingest.structure import Blocks, parse
 
 MAX_CONTROL_SHARE = 0.02  # of characters; text has next to none besides whitespace, escape sequences of a log included
 TITLE_SCAN_CHARS = 20_000  # how far into a text its first heading is looked for
@@ -31,8 +32,16 @@ _FRONT_MATTER = re.compile(r"---[ \t]*\n(.{0,10000}?)\n(?:---|\.\.\.)[ \t]*(?:\n
 _FIELD = re.compile(r"([A-Za-z_][\w -]{0,60}?)[ \t]*:[ \t]*(.*)")
 
 
-def load(source: Source) -> Document:
-    """The document that a source holds, its text with `\\n` newlines and at least one visible character.
+@dataclass(frozen=True, slots=True)
+class Extracted:
+    """A document and the blocks that its text consists of."""
+
+    document: Document
+    blocks: Blocks
+
+
+def load(source: Source) -> Extracted:
+    """The document that a source holds, with its blocks; its text with `\\n` newlines and at least one visible character.
 
     `metadata` has `format` ("text", "markdown", "html", "pdf" or "beir"), `source` (the file's name), and what the
     source says of itself: the fields of Markdown front matter or of a BEIR line's `metadata`.
@@ -44,7 +53,7 @@ def load(source: Source) -> Document:
     title, text, markup, page_starts, own = reader.get(source.format, _load_text)(source)
     if not text.strip():
         raise InputError("holds no text.")
-    return Document(
+    document = Document(
         id=source.id,
         uri=source.uri,
         title=title or Path(source.name).stem or source.name,
@@ -52,8 +61,10 @@ def load(source: Source) -> Document:
         content_hash=source.content_hash,
         markup=markup,
         page_starts=page_starts,
-        metadata={**own, "format": source.format, "source": source.name},
+        has_own_title=bool(title),
+        metadata={**own, **source.metadata, "format": source.format, "source": source.name},
     )
+    return Extracted(document, parse(text, markup))
 
 
 _Loaded = tuple[str, str, str, tuple[int, ...], dict[str, MetadataValue]]

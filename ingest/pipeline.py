@@ -17,7 +17,7 @@ from core.store import EmbeddedChunk
 from core.tokens import LlmTokenizer
 from core.types import Chunk, Document, DocumentRecord, MetadataValue
 from ingest.chunk import chunk_document
-from ingest.extract import load
+from ingest.extract import Extracted, load
 from ingest.sources import Failure, Source, Sources
 
 # Chunks to a batch: enough to fill the encoder with texts of like length, and what an interruption costs at most.
@@ -85,8 +85,8 @@ def plan(known: dict[str, DocumentRecord], sources: Sources, prune: bool) -> Sum
     summary = Summary(is_dry=True)
     for item in sources:
         source = _checked(item, known, summary)
-        if source is not None and (document := _load(source, summary)):
-            _count(document, known, summary)
+        if source is not None and (extracted := _load(source, summary)):
+            _count(extracted.document, known, summary)
     if prune:
         summary.removed = sum(sources.is_vanished(record.id, record.uri) for record in known.values())
     summary.skipped = dict(sources.skipped)
@@ -130,8 +130,8 @@ class _Ingest:
         summary = self._summary
         for item in self._sources:
             source = _checked(item, self._known, summary)
-            if source is not None and (document := _load(source, summary)):
-                self._add(document)
+            if source is not None and (extracted := _load(source, summary)):
+                self._add(extracted)
             if isinstance(item, Source):
                 self._bytes += item.size_bytes
             self._report("reading")
@@ -147,10 +147,11 @@ class _Ingest:
     def _report(self, stage: str) -> None:
         self._on_progress(Progress(self._bytes, self._total_bytes, self._summary.n_chunks, self._n_texts, stage))
 
-    def _add(self, document: Document) -> None:
+    def _add(self, extracted: Extracted) -> None:
+        document = extracted.document
         tokenizer = self._index.embedder.tokenizer
         chunk_tokens = self._index.meta.fingerprint.chunk_tokens
-        chunks = chunk_document(document, tokenizer, self._llm_tokenizer, chunk_tokens)
+        chunks = chunk_document(document, extracted.blocks, tokenizer, self._llm_tokenizer, chunk_tokens)
         if not chunks:
             self._summary.failures.append(Failure(document.uri, "holds no text to index"))
             return
@@ -326,7 +327,7 @@ def _checked(item: Source | Failure, known: dict[str, DocumentRecord], summary: 
     return item
 
 
-def _load(source: Source, summary: Summary) -> Document | None:
+def _load(source: Source, summary: Summary) -> Extracted | None:
     try:
         return load(source)
     except InputError as error:

@@ -6,7 +6,7 @@ import glob
 import json
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from hashlib import sha256
@@ -15,26 +15,14 @@ from typing import BinaryIO
 from urllib.parse import quote, unquote
 
 from core.errors import InputError, NotFound
-from ingest.beir import BEIR_FORM, parse_record, read_lines
+from core.types import MetadataValue
+from ingest.formats import FORMATS
+from ingest.records import BEIR_FORM, parse_record, read_lines
 
 # A document is held in memory while it is read and chunked; 20 MiB of text is about ten thousand pages.
 MAX_DOCUMENT_BYTES = 20 * 2**20
 # A JSONL file whose first objects all lack an `_id` is another kind of JSONL: one failure says so, not one a line.
 N_PROBED_LINES = 10
-
-FORMATS = {
-    ".txt": "text",
-    ".text": "text",
-    ".log": "text",
-    ".rst": "text",
-    ".md": "markdown",
-    ".markdown": "markdown",
-    ".html": "html",
-    ".htm": "html",
-    ".xhtml": "html",
-    ".pdf": "pdf",
-    ".jsonl": "beir",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +41,7 @@ class Source:
     data: bytes = field(repr=False)
     content_hash: str
     size_bytes: int
+    metadata: Mapping[str, MetadataValue] = field(default_factory=dict)  # what the user says of it
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,8 @@ _LINK = re.compile(r"!?\[([^\[\]]*)\]\([^()]*\)")
 class Block:
     """A stretch of text of one kind, trimmed of whitespace; `level` and `title` are a heading's.
 
-    `kind` is "heading", "paragraph", "list", "code" or "table".
+    `kind` is "heading", "paragraph", "list", "code" or "table". Blocks of different `group` never share a chunk;
+    text that many documents share gets a group of its own.
     """
 
     kind: str
@@ -33,6 +34,7 @@ class Block:
     end: int
     level: int = 0
     title: str = ""
+    group: str = ""
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,10 @@ from core.settings import Settings
 from tests.api.conftest import DOCUMENTS, HOSTILE
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium isn't installed")
+from selenium.common.exceptions import WebDriverException  # noqa: E402
 from selenium.webdriver.chrome.service import Service  # noqa: E402
 from selenium.webdriver.common.by import By  # noqa: E402
 from selenium.webdriver.common.keys import Keys  # noqa: E402
-from selenium.webdriver.support.expected_conditions import staleness_of  # noqa: E402
 from selenium.webdriver.support.ui import WebDriverWait  # noqa: E402
 
 pytestmark = pytest.mark.browser
@@ -84,11 +84,12 @@ def browser(chromium: webdriver.Chrome, address: str) -> Iterator[webdriver.Chro
 
 def follow(browser: webdriver.Chrome, act: Callable[[], None]) -> None:
     """Does something that leads to another page, and waits until that is there."""
-    left = staleness_of(browser.find_element(By.TAG_NAME, "html"))
+    browser.execute_script("document.left = true")
     act()
-    WebDriverWait(browser, TIMEOUT_S).until(left)
-    is_complete = "return document.readyState === 'complete'"
-    WebDriverWait(browser, TIMEOUT_S).until(lambda page: page.execute_script(is_complete))
+    is_next = "return document.left === undefined && document.readyState === 'complete'"
+    # While one page replaces the other the driver may fail to tell anything; asked again it does.
+    waiting = WebDriverWait(browser, TIMEOUT_S, ignored_exceptions=[WebDriverException])
+    waiting.until(lambda page: page.execute_script(is_next))
 
 
 def search(browser: webdriver.Chrome, query: str) -> None:

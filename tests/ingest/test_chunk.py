@@ -42,7 +42,7 @@ def paragraph(n_words: int, word: str = "word") -> str:
 
 def test_sections_become_chunks_with_their_heading_path(tokenizer, llm_tokenizer):
     text = f"# Book\n\n{paragraph(100)}\n\n## One\n\n{paragraph(150)}\n\n## Two\n\n{paragraph(120)}\n"
-    chunks = chunk_document(document(text, title="Book"), tokenizer, llm_tokenizer)
+    chunks = chunked(document(text, title="Book"), tokenizer, llm_tokenizer)
     assert [chunk.headings for chunk in chunks] == [("Book",), ("Book", "One"), ("Book", "Two")]
     assert [chunk.context for chunk in chunks] == ["Book", "Book\nOne", "Book\nTwo"]
     assert chunks[1].text.startswith("## One\n\nword")
@@ -51,7 +51,7 @@ def test_sections_become_chunks_with_their_heading_path(tokenizer, llm_tokenizer
 
 def test_small_sections_share_a_chunk_under_their_common_path(tokenizer, llm_tokenizer):
     text = f"# A\n\n{paragraph(190)}\n\n## B\n\n{paragraph(20)}\n\n## C\n\n{paragraph(20)}\n\n# D\n\n{paragraph(190)}\n"
-    chunks = chunk_document(document(text), tokenizer, llm_tokenizer)
+    chunks = chunked(document(text), tokenizer, llm_tokenizer)
     assert [chunk.headings for chunk in chunks] == [("A",), ("A",), ("D",)]
     assert "## B" in chunks[1].text
     assert "## C" in chunks[1].text
@@ -59,7 +59,7 @@ def test_small_sections_share_a_chunk_under_their_common_path(tokenizer, llm_tok
 
 def test_a_heading_is_never_left_alone_in_front_of_its_section(tokenizer, llm_tokenizer):
     text = f"# A\n\n## B\n\n{paragraph(900)}\n"
-    chunks = chunk_document(document(text), tokenizer, llm_tokenizer)
+    chunks = chunked(document(text), tokenizer, llm_tokenizer)
     assert chunks[0].headings == ("A", "B")
     assert chunks[0].text.startswith("# A\n\n## B\n\nword")
 
@@ -69,7 +69,7 @@ def test_code_lists_and_tables_stay_whole_where_they_fit(tokenizer, llm_tokenize
     items = "\n".join(f"- the item number {i}" for i in range(20))
     table = "| a | b |\n|---|---|\n" + "\n".join(f"| {i} | {i} |" for i in range(15))
     text = "\n\n".join([paragraph(60), code, paragraph(60), items, paragraph(60), table, paragraph(60)])
-    chunks = chunk_document(document(text), tokenizer, llm_tokenizer)
+    chunks = chunked(document(text), tokenizer, llm_tokenizer)
     assert len(chunks) > 2
     for block in (code, items, table):
         assert sum(block in chunk.text for chunk in chunks) == 1
@@ -85,7 +85,7 @@ def test_a_long_paragraph_is_divided_evenly_at_sentences(tokenizer, llm_tokenize
 
 
 def test_counts_are_those_of_the_tokenizers(tokenizer, llm_tokenizer):
-    chunks = chunk_document(document(topics["class"], "text"), tokenizer, llm_tokenizer)
+    chunks = chunked(document(topics["class"], "text"), tokenizer, llm_tokenizer)
     assert [chunk.encoder_tokens for chunk in chunks] == tokenizer.count([chunk.embedding_text for chunk in chunks])
     assert [chunk.llm_tokens for chunk in chunks] == llm_tokenizer.count([chunk.text for chunk in chunks])
     assert max(tokenizer.count([chunk.text for chunk in chunks])) <= 200 + tokenizer.n_special_tokens
@@ -95,7 +95,7 @@ def test_pages_follow_the_chunks_beginning(tokenizer, llm_tokenizer):
     first, last = paragraph(190), paragraph(190, "page")
     doc = document(f"{first}\n\n{last}", page_starts=(0, len(first) + 2, len(first) + 2))
     assert [chunk.page for chunk in chunk_document(doc, tokenizer, llm_tokenizer)] == [1, 3]
-    assert chunk_document(document("text"), tokenizer, llm_tokenizer)[0].page is None
+    assert chunked(document("text"), tokenizer, llm_tokenizer)[0].page is None
 
 
 def test_ids_depend_on_document_place_and_text_only(tokenizer, llm_tokenizer):
@@ -166,7 +166,7 @@ def test_the_language_reference(tokenizer, llm_tokenizer):
 
 
 def test_an_empty_document_has_no_chunks(tokenizer, llm_tokenizer):
-    assert chunk_document(document(" \n"), tokenizer, llm_tokenizer) == []
+    assert chunked(document(" \n"), tokenizer, llm_tokenizer) == []
 
 
 words = st.sampled_from(

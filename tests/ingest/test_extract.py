@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from core.errors import InputError
 from core.types import Document
 from ingest.extract import load
-from ingest.html import render
+from ingest.formats.html import render
 from ingest.sources import discover
 
 
@@ -19,7 +19,7 @@ def load_bytes(tmp_path: Path, name: str, content: str | bytes) -> Document:
     path = tmp_path / name
     path.write_bytes(content.encode() if isinstance(content, str) else content)
     [source] = discover([str(path)])
-    return load(source)
+    return load(source).document
 
 
 def reason(tmp_path: Path, name: str, content: str | bytes) -> str:
