@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
 from api.console import Console
 from core.index import Index
 from core.settings import Settings
-from core.tokens import LlmTokenizer
-from ingest.pipeline import Progress, Summary, ingest
+from ingest.pipeline import Summary, ingest
 from ingest.sources import Sources
+from ingest.writer import Progress
 
 
 def ingest_shown(index: Index, settings: Settings, console: Console, sources: Sources, prune: bool) -> Summary:
     """Bring the index in step with the sources while a progress bar shows how far it is; raises like `ingest`."""
+    with progress_shown(console) as show:
+        return ingest(index, sources, settings, prune=prune, on_progress=show)
+
+
+@contextmanager
+def progress_shown(console: Console) -> Iterator[Callable[[Progress], None]]:
+    """A progress bar for whatever writes to an index: documents, chunks a second, time left by bytes."""
+    started = time.monotonic()
     with console.progress("reading") as advance:
 
         def show(progress: Progress) -> None:
-            advance(
-                progress.done_bytes,
-                progress.total_bytes or None,
-                progress.stage,
-                f"{progress.n_chunks:,} chunks, {progress.n_texts:,} texts",
-            )
+            rate = progress.n_chunks / max(1e-3, time.monotonic() - started)
+            detail = f"{progress.n_documents:,} documents, {progress.n_chunks:,} chunks ({rate:,.0f}/s)"
+            advance(progress.done_bytes, progress.total_bytes or None, progress.stage, detail)
 
-        tokenizer = LlmTokenizer(cache_dir=settings.cache_dir / "tiktoken")
-        return ingest(index, sources, prune=prune, llm_tokenizer=tokenizer, on_progress=show)
+        yield show

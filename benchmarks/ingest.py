@@ -23,7 +23,6 @@ from benchmarks.timing import median, seconds
 from core.embed import Embedder
 from core.index import Index, open_index
 from core.settings import Settings
-from core.tokens import LlmTokenizer
 from ingest.pipeline import ingest
 from ingest.sources import discover
 
@@ -51,8 +50,7 @@ class Bench:
 
     def __init__(self, paths: list[str], folder: Path):
         self._paths, self._folder = paths, folder
-        self._settings = Settings()
-        self._llm_tokenizer = LlmTokenizer(cache_dir=self._settings.cache_dir / "tiktoken")
+        self._settings = Settings(vector_cache_mb=0)  # what was encoded before must be encoded again
         self.embedder, self._plain = open_both(self._settings)
         self._n_runs = self.disk_bytes = self.n_documents = 0
         recorder = RecordingEmbedder(self.embedder)
@@ -68,7 +66,7 @@ class Bench:
         index.embedder = embedder or self.embedder  # compiled and warm, as the others are
 
         def whole() -> None:
-            summary = ingest(index, discover(self._paths), llm_tokenizer=self._llm_tokenizer)
+            summary = ingest(index, discover(self._paths), self._settings)
             if summary.failures:
                 raise SystemExit(f"{summary}: {summary.failures[0].uri}: {summary.failures[0].reason}")
             self.n_documents = summary.new

@@ -17,7 +17,6 @@ from benchmarks.figures import Figure, Report, arguments, command_line, publish
 from benchmarks.synthetic_index import kept_or_temporary
 from core.index import Index, open_index
 from core.settings import Settings
-from core.tokens import LlmTokenizer
 from eval.judged import Evaluation, evaluate
 from eval.trec import load_qrels, load_queries
 from ingest.pipeline import ingest
@@ -85,8 +84,7 @@ def _open(folder: Path, collection: Path) -> Index:
     settings = Settings(index=str(folder))
     index = open_index(settings, create=True)
     try:
-        tokenizer = LlmTokenizer(cache_dir=settings.cache_dir / "tiktoken")
-        summary = ingest(index, discover([str(collection / "corpus.jsonl")]), llm_tokenizer=tokenizer)
+        summary = ingest(index, discover([str(collection / "corpus.jsonl")]), settings)
     except BaseException:
         index.close()
         raise

@@ -185,4 +185,4 @@ def _document(
 
 
 def _record(document_id: str, uri: str, title: str, text: str, n_chunks: int) -> DocumentRecord:
-    return DocumentRecord(document_id, uri, title, "synthetic", "synthetic", n_chunks, n_chunks * 125, text)
+    return DocumentRecord(document_id, uri, title, "synthetic", "synthetic", n_chunks, n_chunks * 125, text=text)

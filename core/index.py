@@ -3,77 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field, fields
+from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from core.embed import Embedder, open_embedder
-from core.errors import IndexMismatch, NotFound
+from core.errors import IndexLocked
+from core.fingerprint import Fingerprint, Meta, compare, fingerprint_of
 from core.settings import Settings
 from core.sparse import Analyzer
 from core.store import Store, StoredChunk
+from core.store.generations import FIRST, FolderGenerations, Generations, ServerGenerations, open_current
 from core.types import DocumentRecord
-
-SCHEMA = 1
-CHUNKER = "structure"
-
-
-@dataclass(frozen=True, slots=True)
-class Fingerprint:
-    """Everything that decides what the numbers in an index mean. Two that differ never meet in one index."""
-
-    schema: int
-    model: str
-    weights: str
-    dimension: int
-    max_tokens: int
-    query_prompt: str
-    document_prompt: str
-    language: str
-    bm25_k1: float
-    bm25_b: float
-    chunker: str
-    chunk_tokens: int
-
-
-@dataclass(slots=True)
-class Meta:
-    """What an index remembers of itself: its fingerprint and what was measured on its corpus.
-
-    `avg_len` is the average length in BM25 terms that the stored sparse vectors were made with; `exact` is false
-    until the first ingest has finished, while it is still an estimate. `fields` maps metadata fields to their kind.
-    """
-
-    fingerprint: Fingerprint
-    avg_len: float = 1.0
-    exact: bool = False
-    fields: dict[str, str] = field(default_factory=dict)
-
-    def to_json(self) -> dict:
-        """As plain JSON values."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, stored: dict) -> Self:
-        """Raises `IndexMismatch` for an index of another schema."""
-        known = stored.get("fingerprint", {})
-        if known.get("schema") != SCHEMA or set(known) != {item.name for item in fields(Fingerprint)}:
-            raise IndexMismatch(
-                f"The index has schema {known.get('schema')}, this Limpid reads schema {SCHEMA}. "
-                "Ingest the corpus into a new index."
-            )
-        return cls(Fingerprint(**known), stored["avg_len"], stored["exact"], dict(stored["fields"]))
 
 
 class Index:
     """An open index; use it as a context manager so that it is always closed."""
 
-    def __init__(self, store: Store, embedder: Embedder, meta: Meta):
-        """Takes over `store`: closing the index closes it."""
+    def __init__(self, store: Store, embedder: Embedder, meta: Meta, generation: int = FIRST):
+        """Takes over `store`: closing the index closes it. `generation` is the number of what the store holds."""
         self.store = store
         self.embedder = embedder
         self.meta = meta
+        self.generation = generation
+        self._is_closed = False
 
     @property
     def analyzer(self) -> Analyzer:
@@ -91,8 +46,10 @@ class Index:
             yield from batch
 
     def close(self) -> None:
-        """Write everything to disk and let go of the store."""
-        self.store.close()
+        """Write everything to disk and let go of the store; a second time it does nothing."""
+        if not self._is_closed:
+            self._is_closed = True
+            self.store.close()
 
     def __enter__(self) -> Self:
         return self
@@ -109,38 +66,81 @@ def open_index(settings: Settings, *, create: bool = False, notify: Callable[[st
     ask for, `IndexLocked` while another process has it open, `DependencyError` where the server or the model is
     unavailable.
     """
-    store = None
-    if settings.is_server or is_embedded_index(Path(settings.index)) or not create:
-        store = _open_store(settings, None, create)
-    try:
-        stored = store.read_meta() if store else None
-        if stored is None and not create:
-            raise NotFound(f"{settings.index} holds an unfinished index. Run `limpid ingest PATH` again.")
-        meta = Meta.from_json(stored) if stored else None
-        embedder = open_embedder(
-            _model(settings, meta), settings.cache_dir, device=settings.device, offline=settings.offline, notify=notify
-        )
-        if meta:
-            _compare(meta.fingerprint, embedder, settings)
-        else:
-            meta = Meta(_fingerprint(settings, embedder))
-            Analyzer(settings.language, settings.bm25_k1, settings.bm25_b, 1.0)  # raises before anything is written
-            store = store or _open_store(settings, embedder.dimension, create)
-            store.write_meta(meta.to_json())
-        return Index(store, embedder, meta)
-    except BaseException:
-        if store:
+    with open_generations(settings) as generations:
+        found = open_current(generations)
+        if found is None and not create:
+            raise generations.absent()
+        if found is None:
+            return _create(generations, settings, notify)
+        number, store = found
+        try:
+            meta = _read_meta(store, generations)
+            embedder = open_model(settings, meta.fingerprint, notify)
+            compare(meta.fingerprint, embedder, settings)
+            if create:
+                generations.sweep()
+            return Index(store, embedder, meta, number)
+        except BaseException:
             store.close()
-        raise
+            raise
+
+
+def open_model(settings: Settings, stored: Fingerprint | None, notify: Callable[[str], None] = print) -> Embedder:
+    """The encoder that the settings name, else the index' own. Raises `DependencyError` where it is unavailable."""
+    name = settings.model if stored is None or "model" in settings.model_fields_set else stored.model
+    return open_embedder(name, settings.cache_dir, device=settings.device, offline=settings.offline, notify=notify)
+
+
+def open_next(
+    settings: Settings, generations: Generations, embedder: Embedder, fingerprint: Fingerprint, number: int
+) -> Index:
+    """The generation `number`, which isn't the current one yet: continued if it has this fingerprint, else begun anew.
+
+    Raises `IndexLocked` while another process builds it.
+    """
+    if generations.exists(number):
+        if _fingerprint_of(generations, number) == fingerprint:
+            store = generations.open(number)
+            return Index(store, embedder, _read_meta(store, generations), number)
+        generations.discard(number)
+    return _make(generations, embedder, fingerprint, number)
+
+
+@contextmanager
+def open_generations(settings: Settings) -> Iterator[Generations]:
+    """The generations of the index that the settings name, whether there are any or not."""
+    if settings.is_server:
+        key = settings.qdrant_api_key.get_secret_value() if settings.qdrant_api_key else None
+        generations: Generations = ServerGenerations(settings.index, key, settings.collection)
+    else:
+        generations = FolderGenerations(Path(settings.index), settings.min_free_mb)
+    try:
+        yield generations
+    finally:
+        generations.close()
+
+
+@contextmanager
+def open_current_store(settings: Settings) -> Iterator[tuple[int, Store, Meta]]:
+    """The current generation's number and store, and what it remembers of itself, without an encoder.
+
+    Raises like `open_index`.
+    """
+    with open_generations(settings) as generations:
+        found = open_current(generations)
+        if found is None:
+            raise generations.absent()
+        number, store = found
+        try:
+            yield number, store, _read_meta(store, generations)
+        finally:
+            store.close()
 
 
 def open_records(settings: Settings) -> list[DocumentRecord]:
     """All document records without their texts, read without an encoder. Raises like `open_index`."""
-    store = _open_store(settings, None, create=False)
-    try:
+    with open_current_store(settings) as (_, store, _):
         return list(store.records())
-    finally:
-        store.close()
 
 
 def describe(settings: Settings) -> dict:
@@ -148,92 +148,107 @@ def describe(settings: Settings) -> dict:
 
     Raises like `open_index`.
     """
-    store = _open_store(settings, None, create=False)
+    with open_current_store(settings) as (number, store, meta):
+        described = describe_store(store, meta, number)
+    return {
+        "index": settings.index,
+        **described,
+        "size_bytes": None if settings.is_server else _size_on_disk(Path(settings.index)),
+        "reindex": describe_next(settings, number + 1),
+    }
+
+
+def describe_store(store: Store, meta: Meta, generation: int) -> dict:
+    """What an open generation holds and how it was made, as plain JSON values."""
+    records = [record for record in store.records() if record.generation]
+    return {
+        "generation": generation,
+        "documents": len(records),
+        "chunks": sum(record.n_chunks for record in records),
+        "complete": meta.exact and not any(record.settling for record in records),
+        "avg_len": meta.avg_len,
+        "fields": meta.fields,
+        "fingerprint": asdict(meta.fingerprint),
+    }
+
+
+def describe_next(settings: Settings, number: int) -> dict | None:
+    """How far a reindex is that hasn't switched yet, None where there is none.
+
+    `state` is "running" while another process is at it (what it has done so far can't be seen then), else
+    "unfinished".
+    """
+    with open_generations(settings) as generations:
+        if not generations.exists(number):
+            return None
+        try:
+            store = generations.open(number)
+        except IndexLocked:
+            return {"state": "running", "generation": number}
+        except Exception:  # only begun, not even a collection yet
+            return {"state": "unfinished", "generation": number, "documents": 0, "fingerprint": None}
+        try:
+            stored = store.read_meta()
+            fingerprint = stored["fingerprint"] if stored else None
+            n_documents = store.count_documents()
+        finally:
+            store.close()
+    return {"state": "unfinished", "generation": number, "documents": n_documents, "fingerprint": fingerprint}
+
+
+def _create(generations: Generations, settings: Settings, notify: Callable[[str], None]) -> Index:
+    embedder = open_model(settings, None, notify)
+    generations.discard(FIRST)  # what a run left that was killed before it had written a document
+    index = _make(generations, embedder, fingerprint_of(settings, embedder), FIRST)
+    try:
+        generations.switch(FIRST)
+    except BaseException:
+        index.close()
+        raise
+    return index
+
+
+def _make(generations: Generations, embedder: Embedder, fingerprint: Fingerprint, number: int) -> Index:
+    Analyzer(fingerprint.language, fingerprint.bm25_k1, fingerprint.bm25_b, 1.0)  # raises before anything is written
+    index = Index(generations.open(number, fingerprint.dimension), embedder, Meta(fingerprint), number)
+    try:
+        index.save()
+    except BaseException:
+        index.close()
+        raise
+    return index
+
+
+def _read_meta(store: Store, generations: Generations) -> Meta:
+    stored = store.read_meta()
+    if stored is None:
+        raise generations.absent()
+    return Meta.from_json(stored)
+
+
+def _fingerprint_of(generations: Generations, number: int) -> Fingerprint | None:
+    """The fingerprint of a generation, None where it was killed before it had one, or has another schema."""
+    from core.errors import DependencyError, IndexMismatch, NotFound
+
+    try:
+        store = generations.open(number)
+    except (NotFound, DependencyError):
+        return None
     try:
         stored = store.read_meta()
-        if stored is None:
-            raise NotFound(f"{settings.index} holds an unfinished index. Run `limpid ingest PATH` again.")
-        meta = Meta.from_json(stored)
-        records = list(store.records())
-        return {
-            "index": settings.index,
-            "documents": len(records),
-            "chunks": sum(record.n_chunks for record in records),
-            "complete": meta.exact and not any(record.settling for record in records),
-            "size_bytes": None if settings.is_server else _size_on_disk(Path(settings.index)),
-            "avg_len": meta.avg_len,
-            "fields": meta.fields,
-            "fingerprint": asdict(meta.fingerprint),
-        }
+        return Meta.from_json(stored).fingerprint if stored else None
+    except IndexMismatch:
+        return None
     finally:
         store.close()
 
 
 def _size_on_disk(folder: Path) -> int:
     """Bytes that the folder's files take up; the engine allocates ahead, so their lengths say more than that."""
-    return sum(path.stat().st_blocks * 512 for path in folder.rglob("*") if path.is_file())
-
-
-def is_embedded_index(folder: Path) -> bool:
-    """Whether a folder holds an embedded index."""
-    from core.store.edge import exists
-
-    return exists(folder)
-
-
-def _open_store(settings: Settings, dimension: int | None, create: bool) -> Store | None:
-    """The store; None where a server has no such collection yet and `create` allows that."""
-    if settings.is_server:
-        from core.store.server import ServerStore, connect
-
-        key = settings.qdrant_api_key.get_secret_value() if settings.qdrant_api_key else None
+    total = 0
+    for path in folder.rglob("*"):
         try:
-            return ServerStore(connect(settings.index, key), settings.collection, dimension)
-        except NotFound:
-            if create:
-                return None
-            raise
-    from core.store.edge import EdgeStore
-
-    return EdgeStore(Path(settings.index), dimension, settings.min_free_mb)
-
-
-def _model(settings: Settings, meta: Meta | None) -> str:
-    """The model to open: the index' own unless the settings name one."""
-    return settings.model if meta is None or "model" in settings.model_fields_set else meta.fingerprint.model
-
-
-def _fingerprint(settings: Settings, embedder: Embedder) -> Fingerprint:
-    return Fingerprint(
-        schema=SCHEMA,
-        model=embedder.name,
-        weights=embedder.weights_hash,
-        dimension=embedder.dimension,
-        max_tokens=embedder.tokenizer.max_tokens,
-        query_prompt=embedder.prompts["query"],
-        document_prompt=embedder.prompts["document"],
-        language=settings.language,
-        bm25_k1=settings.bm25_k1,
-        bm25_b=settings.bm25_b,
-        chunker=CHUNKER,
-        chunk_tokens=settings.chunk_tokens,
-    )
-
-
-def _compare(stored: Fingerprint, embedder: Embedder, settings: Settings) -> None:
-    """Raise `IndexMismatch`, naming both values, where the index differs from the encoder or an explicit setting."""
-    if stored.weights != embedder.weights_hash:
-        raise IndexMismatch(
-            f"The index {settings.index} was made with {stored.model} (weights {stored.weights[:12]}), but "
-            f"{embedder.name} (weights {embedder.weights_hash[:12]}) is asked for. Vectors of two models can't be "
-            "compared: use the index' own model, or ingest into another index (--index)."
-        )
-    wanted = _fingerprint(settings, embedder)
-    by_encoder = {"dimension", "max_tokens", "query_prompt", "document_prompt", "chunker"}
-    for name in (item.name for item in fields(Fingerprint)):
-        have, want = getattr(stored, name), getattr(wanted, name)
-        if have != want and (name in by_encoder or name in settings.model_fields_set - {"model"}):
-            raise IndexMismatch(
-                f"The index {settings.index} was made with {name} = {have!r}, but {want!r} is asked for. "
-                "Use the index' own value, or ingest into another index (--index)."
-            )
+            total += path.stat().st_blocks * 512 if path.is_file() else 0
+        except FileNotFoundError:
+            continue  # a generation that is removed meanwhile
+    return total

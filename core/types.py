@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-MetadataValue = str | int | float | bool | list[str]
+Scalar = str | int | float | bool
+MetadataValue = Scalar | list[str] | list[Scalar]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,7 @@ class Chunk:
     `text` as the encoder sees them, special tokens included; `llm_tokens` counts `text` with tiktoken's o200k_base.
     `page` and `last_page` count from 1; `place` is what a reader calls them ("pages 3–4", "slide 2", "sheet Budget").
     `lead` is what a part of a divided table needs to be understood: the table's header rows, repeated. `also_in` names
-    the other documents that hold the same text, where it is stored once for all of them.
+    other documents that hold the same text, where it is stored once for all of them; `metadata` is then that of all.
     """
 
     id: str
@@ -88,7 +89,8 @@ class DocumentRecord:
     """What the index remembers of a document besides its chunks.
 
     `generation` names the version whose chunks are current; chunks of the same document with another generation
-    are leftovers of an interrupted update.
+    are leftovers of an interrupted update. `block_keys` are 8 bytes for every block of its text that other documents
+    might hold as well. With `text` and what follows it, the document can be cut anew without its source.
     """
 
     id: str
@@ -98,9 +100,30 @@ class DocumentRecord:
     generation: str
     n_chunks: int
     n_terms: int = 0  # length of all its chunks together, in BM25 terms
-    text: str = ""
     metadata: Mapping[str, MetadataValue] = field(default_factory=dict)
     settling: bool = False  # old chunks of this document may still have to be removed
+    block_keys: bytes = b""
+    has_own_title: bool = True
+    text: str = ""
+    markup: str = "text"
+    page_starts: tuple[int, ...] = ()
+    page_names: tuple[str, ...] = ()
+
+    @property
+    def document(self) -> Document:
+        """The document itself; only of a record that was read with its text."""
+        return Document(
+            id=self.id,
+            uri=self.uri,
+            title=self.title,
+            text=self.text,
+            content_hash=self.content_hash,
+            markup=self.markup,
+            page_starts=self.page_starts,
+            page_names=self.page_names,
+            has_own_title=self.has_own_title,
+            metadata=self.metadata,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,37 +1,26 @@
 """Documents into an index: what changed is chunked, embedded and written, what vanished is removed.
 
-A batch of whole documents is written at once, and only then are the chunks of their former versions removed. Killed
-at any instant, the next run finds what is missing by content hash and what was left over by the records' marks.
+Killed at any instant, the next run finds what is missing by content hash and what was left over by the records' marks.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
-import numpy as np
-
-from core.errors import InputError
 from core.index import Index
-from core.store import EmbeddedChunk
-from core.tokens import LlmTokenizer
-from core.types import Chunk, Document, DocumentRecord, MetadataValue
-from ingest.chunk import chunk_document
-from ingest.extract import Extracted, load
-from ingest.sources import Failure, Source, Sources
+from core.settings import Settings
+from core.types import Document, DocumentRecord
+from ingest.extract import Extracted
+from ingest.isolation import Extractor, Limits
+from ingest.shared import SharedText
+from ingest.sources import Failure, Source, Sources, is_gone
+from ingest.structure import parse
+from ingest.writer import Progress, Writer
 
-# Chunks to a batch: enough to fill the encoder with texts of like length, and what an interruption costs at most.
-BATCH_CHUNKS = 256
-# A sentence's vector is that of the sentence plus this share of its title's, so that "it" is about something.
-TITLE_SHARE = 0.3
-# A title is a label; a longer one is no better a vector and must not crowd out a sentence.
-TITLE_CHARACTERS = 200
-# Texts whose vectors are kept while an ingest runs: 30 MB at 384 dimensions.
-REMEMBERED_TEXTS = 20_000
 # BM25 vectors are made anew when the measured average length has moved by more than this from the one they hold.
 AVG_LEN_DRIFT = 0.01
-# Metadata fields that get an index of their own; more are filtered without one.
-MAX_INDEXED_FIELDS = 64
 
 
 @dataclass(slots=True)
@@ -42,6 +31,7 @@ class Summary:
     updated: int = 0
     unchanged: int = 0
     removed: int = 0
+    renamed: int = 0
     failures: list[Failure] = field(default_factory=list)
     skipped: dict[str, int] = field(default_factory=dict)
     n_chunks: int = 0  # chunks written by this run
@@ -49,8 +39,9 @@ class Summary:
 
     def __str__(self) -> str:
         verb = "Would index" if self.is_dry else "Indexed"
+        renamed = f"{self.renamed} renamed, " if self.renamed else ""
         return (
-            f"{verb}: {self.new} new, {self.updated} updated, {self.unchanged} unchanged, "
+            f"{verb}: {self.new} new, {self.updated} updated, {renamed}{self.unchanged} unchanged, "
             f"{self.removed} removed, {len(self.failures)} failed"
         )
 
@@ -60,6 +51,7 @@ class Summary:
             "dry_run": self.is_dry,
             "new": self.new,
             "updated": self.updated,
+            "renamed": self.renamed,
             "unchanged": self.unchanged,
             "removed": self.removed,
             "failed": len(self.failures),
@@ -69,291 +61,217 @@ class Summary:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far an ingest is: source bytes read of all, chunks written and texts embedded, and what is going on."""
+class Known(NamedTuple):
+    """What an ingest needs to remember of every document that is indexed already."""
 
-    done_bytes: int
-    total_bytes: int
-    n_chunks: int
-    n_texts: int  # chunks, sentences and titles: moves while a batch is embedded
-    stage: str
-
-
-def plan(known: dict[str, DocumentRecord], sources: Sources, prune: bool) -> Summary:
-    """What `ingest` would do, told without an encoder and without writing anything."""
-    summary = Summary(is_dry=True)
-    for item in sources:
-        source = _checked(item, known, summary)
-        if source is not None and (extracted := _load(source, summary)):
-            _count(extracted.document, known, summary)
-    if prune:
-        summary.removed = sum(sources.is_vanished(record.id, record.uri) for record in known.values())
-    summary.skipped = dict(sources.skipped)
-    return summary
+    uri: str
+    content_hash: str
 
 
 def ingest(
     index: Index,
     sources: Sources,
+    settings: Settings,
     *,
     prune: bool = False,
-    llm_tokenizer: LlmTokenizer,
     on_progress: Callable[[Progress], None] = lambda progress: None,
 ) -> Summary:
     """Bring the index in step with the sources; `prune` also removes what has vanished from the named paths.
 
-    One document that fails never stops the rest. Raises `StorageFull` when the disk runs short; what was written by
-    then stays, and the same call continues.
+    A document whose file is gone and whose content came under another name was renamed; it is never kept twice. One
+    document that fails never stops the rest.
+    Raises `StorageFull` when the disk runs short; what was written by then stays, and the same call continues.
     """
-    return _Ingest(index, sources, llm_tokenizer, on_progress).run(prune)
+    settle(index)
+    known = known_documents(index.store.records())
+    with Writer(index, settings, on_progress, sources.size_bytes) as writer:
+        changes = _Changes(known, sources, writer.pass_by)
+        for source, extracted in _extracted(changes, settings):
+            writer.add(extracted.document, extracted.blocks, source.id in known, source.size_bytes)
+        writer.flush()
+        summary = changes.conclude(prune)
+        index.store.delete_documents(changes.gone)
+        _finish(index, settings, writer)
+        summary.n_chunks = writer.n_chunks
+    return summary
 
 
-class _Ingest:
-    def __init__(
-        self, index: Index, sources: Sources, llm_tokenizer: LlmTokenizer, on_progress: Callable[[Progress], None]
-    ):
-        self._index = index
-        self._sources = sources
-        self._llm_tokenizer = llm_tokenizer
-        self._on_progress = on_progress
-        self._summary = Summary()
-        self._known = _settle(index)
-        self._vectors = _Vectors(index)
-        self._pending: list[tuple[Document, list[Chunk]]] = []
-        self._n_pending = 0
-        self._n_texts = 0
-        self._bytes = 0
-        self._total_bytes = sources.size_bytes
+def reingest(
+    index: Index,
+    documents: Iterable[Document],
+    settings: Settings,
+    *,
+    total_bytes: int = 0,
+    on_progress: Callable[[Progress], None] = lambda progress: None,
+) -> Summary:
+    """Make the index hold exactly the given documents, whose texts were extracted before.
 
-    def run(self, prune: bool) -> Summary:
-        summary = self._summary
-        for item in self._sources:
-            source = _checked(item, self._known, summary)
-            if source is not None and (extracted := _load(source, summary)):
-                self._add(extracted)
-            if isinstance(item, Source):
-                self._bytes += item.size_bytes
-            self._report("reading")
-        self._flush()
-        if prune:
-            vanished = [r.id for r in self._known.values() if self._sources.is_vanished(r.id, r.uri)]
-            self._index.store.delete_documents(vanished)
-            summary.removed = len(vanished)
-        self._finish()
-        summary.skipped = dict(self._sources.skipped)
-        return summary
-
-    def _report(self, stage: str) -> None:
-        self._on_progress(Progress(self._bytes, self._total_bytes, self._summary.n_chunks, self._n_texts, stage))
-
-    def _add(self, extracted: Extracted) -> None:
-        document = extracted.document
-        tokenizer = self._index.embedder.tokenizer
-        chunk_tokens = self._index.meta.fingerprint.chunk_tokens
-        chunks = chunk_document(document, extracted.blocks, tokenizer, self._llm_tokenizer, chunk_tokens)
-        if not chunks:
-            self._summary.failures.append(Failure(document.uri, "holds no text to index"))
-            return
-        _count(document, self._known, self._summary)
-        self._pending.append((document, chunks))
-        self._n_pending += len(chunks)
-        if self._n_pending >= BATCH_CHUNKS:
-            self._flush()
-
-    def _flush(self) -> None:
-        """Embed and write the pending documents, then remove the chunks of their former versions."""
-        if not self._pending:
-            return
-        if not self._index.meta.exact and self._index.meta.avg_len == 1.0:
-            self._estimate_avg_len()
-        self._index_fields()
-        embedded, lengths = self._embed()
-        records = [
-            DocumentRecord(
-                id=document.id,
-                uri=document.uri,
-                title=document.title,
-                content_hash=document.content_hash,
-                generation=document.content_hash,
-                n_chunks=len(chunks),
-                n_terms=lengths[document.id],
-                text=document.text,
-                metadata=document.metadata,
-                settling=document.id in self._known,
-            )
-            for document, chunks in self._pending
-        ]
-        self._index.store.upsert(embedded, records)
-        for record in records:
-            if record.settling:
-                self._index.store.settle(record)
-        self._pending, self._n_pending = [], 0
-
-    def _embed(self) -> tuple[list[EmbeddedChunk], dict[str, int]]:
-        analyzer = self._index.analyzer
-        self._vectors.prepare(self._pending, self._embedded)
-        embedded, lengths = [], {}
-        for document, chunks in self._pending:
-            lengths[document.id] = sum(analyzer.length(chunk.lexical_text) for chunk in chunks)
-            for chunk in chunks:
-                dense, sentences = self._vectors.of(chunk)
-                sparse = analyzer.document(chunk.lexical_text)
-                embedded.append(EmbeddedChunk(chunk, document.content_hash, dense, sentences, sparse))
-        self._summary.n_chunks += len(embedded)
-        return embedded, lengths
-
-    def _embedded(self, n_texts: int) -> None:
-        self._n_texts += n_texts
-        self._report("embedding")
-
-    def _estimate_avg_len(self) -> None:
-        """A first average from the first batch, so that the index answers sensibly before it is complete."""
-        analyzer = self._index.analyzer
-        lengths = [analyzer.length(chunk.lexical_text) for _, chunks in self._pending for chunk in chunks]
-        self._index.meta.avg_len = max(1.0, sum(lengths) / len(lengths))
-        self._index.save()
-
-    def _index_fields(self) -> None:
-        """Remember the metadata fields and their kinds; a field whose values differ in kind is `mixed`."""
-        fields = self._index.meta.fields
-        before = dict(fields)
-        for document, _ in self._pending:
-            for name, value in document.metadata.items():
-                kind = _kind(value)
-                fields[name] = kind if fields.get(name, kind) == kind else "mixed"
-        for name, kind in fields.items():
-            if name not in before and kind in ("keyword", "integer", "float") and len(fields) <= MAX_INDEXED_FIELDS:
-                self._index.store.index_field(f"meta.{name}", kind)
-        if fields != before:
-            self._index.save()
-
-    def _finish(self) -> None:
-        """Make BM25 exact for the corpus as it now is, and queries fast."""
-        self._report("finishing")
-        n_terms = n_chunks = 0
-        for record in self._index.store.records():
-            n_terms += record.n_terms
-            n_chunks += record.n_chunks
-        meta = self._index.meta
-        if n_chunks:
-            measured = max(1.0, n_terms / n_chunks)
-            if not meta.exact or abs(measured - meta.avg_len) > AVG_LEN_DRIFT * meta.avg_len:
-                self._reweigh(measured)
-        self._index.store.optimize()
-
-    def _reweigh(self, avg_len: float) -> None:
-        """Make every BM25 vector anew; until all are, the index says that its average is an estimate."""
-        meta = self._index.meta
-        if meta.exact:
-            meta.exact = False
-            self._index.save()
-        meta.avg_len = avg_len
-        analyzer = self._index.analyzer
-        for batch in self._index.store.scan():
-            texts = ((found.chunk.id, found.chunk.lexical_text) for found in batch)
-            self._index.store.update_sparse([(key, analyzer.document(text)) for key, text in texts])
-            self._report("weighing terms")
-        meta.exact = True
-        self._index.save()
+    `total_bytes` is the length of all texts together, for progress. What the index holds already stays as it is.
+    Raises like `ingest`.
+    """
+    settle(index)
+    known = known_documents(index.store.records())
+    summary = Summary()
+    with Writer(index, settings, on_progress, total_bytes) as writer:
+        left = set(known)
+        for document in documents:
+            left.discard(document.id)
+            if known.get(document.id) == Known(document.uri, document.content_hash):
+                summary.unchanged += 1
+                writer.pass_by(len(document.text))
+                continue
+            _count(document.id, known, summary)
+            blocks = parse(document.text, document.markup)
+            writer.add(document, blocks, document.id in known, len(document.text))
+        writer.flush()
+        index.store.delete_documents(sorted(left))
+        _finish(index, settings, writer)
+        summary.removed, summary.n_chunks = len(left), writer.n_chunks
+    return summary
 
 
-class _Vectors:
-    """Vectors of texts, each encoded once while it is remembered: corpora repeat themselves."""
-
-    def __init__(self, index: Index):
-        self._encode = index.embedder.encode_documents
-        self._known: dict[str, np.ndarray] = {}
-
-    def prepare(self, batch: Sequence[tuple[Document, list[Chunk]]], on_progress: Callable[[int], None]) -> None:
-        """Encode every text of a batch that isn't known yet, all in one call so that like lengths share a batch."""
-        texts = dict.fromkeys(text for document, chunks in batch for text in _texts(document, chunks))
-        if len(self._known) + len(texts) > REMEMBERED_TEXTS:
-            self._known = {text: self._known[text] for text in texts if text in self._known}
-        unknown = [text for text in texts if text not in self._known]
-        self._known |= zip(unknown, self._encode(unknown, on_progress), strict=True)
-
-    def of(self, chunk: Chunk) -> tuple[np.ndarray, np.ndarray]:
-        """The chunk's vector, float32 (dim,), and its sentences', float32 (n_sentences, dim), all of length 1."""
-        dense = self._known[chunk.embedding_text]
-        sentences = np.stack([self._known[sentence] for sentence in _sentences(chunk)])
-        if title := _label(chunk.title):
-            sentences = sentences + TITLE_SHARE * self._known[title]
-            sentences /= np.linalg.norm(sentences, axis=1, keepdims=True)
-        return dense, sentences
+def remove(
+    index: Index,
+    document_ids: Iterable[str],
+    settings: Settings,
+    on_progress: Callable[[Progress], None] = lambda progress: None,
+) -> None:
+    """Remove documents, and leave the index as if they had never been ingested; unknown ids are ignored."""
+    settle(index)
+    with Writer(index, settings, on_progress, 0) as writer:
+        index.store.delete_documents(list(document_ids))
+        _finish(index, settings, writer)
 
 
-def _texts(document: Document, chunks: Sequence[Chunk]) -> Iterator[str]:
-    if title := _label(document.title):
-        yield title
-    for chunk in chunks:
-        yield chunk.embedding_text
-        yield from _sentences(chunk)
+def plan(known: Mapping[str, Known], sources: Sources, settings: Settings, prune: bool) -> Summary:
+    """What `ingest` would do, told without an encoder and without writing anything."""
+    changes = _Changes(known, sources, lambda n_bytes: None)
+    for _ in _extracted(changes, settings):
+        pass
+    summary = changes.conclude(prune)
+    summary.is_dry = True
+    return summary
 
 
-def _label(title: str) -> str:
-    return title.strip()[:TITLE_CHARACTERS]
+def known_documents(records: Iterable[DocumentRecord]) -> dict[str, Known]:
+    """What is indexed, by document id; documents whose update was interrupted count as not there."""
+    return {record.id: Known(record.uri, record.content_hash) for record in records if not record.settling}
 
 
-def _sentences(chunk: Chunk) -> list[str]:
-    return [chunk.text[span.start - chunk.start : span.end - chunk.start] for span in chunk.sentences]
-
-
-def _settle(index: Index) -> dict[str, DocumentRecord]:
-    """Clear what an interrupted run left over; returns the records of all complete documents by id."""
+def settle(index: Index) -> None:
+    """Clear what an interrupted run left over."""
     for record in list(index.store.records(unsettled=True)):
         if record.generation:
             index.store.settle(record)
         else:  # a new document of which only some chunks were written
             index.store.delete_documents([record.id])
-    return {record.id: record for record in index.store.records()}
 
 
-def _checked(item: Source | Failure, known: dict[str, DocumentRecord], summary: Summary) -> Source | None:
-    """The source where there is work to do; failures and unchanged documents are counted."""
-    if isinstance(item, Failure):
-        summary.failures.append(item)
-        return None
-    record = known.get(item.id)
-    if record is None:
-        return item
-    if record.uri != item.uri:
-        reason = f"its id {item.id!r} belongs to {record.uri}; rename one, or use another index (--index)"
-        summary.failures.append(Failure(item.uri, reason))
-        return None
-    if record.content_hash == item.content_hash:
-        summary.unchanged += 1
-        return None
-    return item
+class _Changes:
+    """Iterates over the sources that there is work for; everything is counted in `summary`."""
+
+    def __init__(self, known: Mapping[str, Known], sources: Sources, pass_by: Callable[[int], None]):
+        self._known = known
+        self._sources = sources
+        self._pass_by = pass_by
+        self._seen: set[str] = set()  # of the known documents
+        self._hashes: set[str] = set()  # of all sources, as far as there are known documents to compare them with
+        self.summary = Summary()
+        self.gone: list[str] = []
+
+    def __iter__(self) -> Iterator[Source]:
+        for item in self._sources:
+            if isinstance(item, Failure):
+                self.summary.failures.append(item)
+            elif self._is_changed(item):
+                yield item
+            else:
+                self._pass_by(item.size_bytes)
+
+    def extracted(self, source: Source, result: Extracted | Failure) -> bool:
+        """Count what became of a source; whether it can be indexed."""
+        if isinstance(result, Failure):
+            self.summary.failures.append(result)
+            return False
+        before = self._known.get(source.id)
+        if before and before.content_hash == source.content_hash:
+            self.summary.renamed += 1  # a record of a file that has another name now
+        else:
+            _count(source.id, self._known, self.summary)
+        return True
+
+    def conclude(self, prune: bool) -> Summary:
+        """After the last source: finds the documents that are to go, and completes the summary."""
+        missing = {key: known for key, known in self._known.items() if key not in self._seen}
+        renamed = [key for key, known in missing.items() if known.content_hash in self._hashes and is_gone(known.uri)]
+        self.summary.new -= len(renamed)
+        self.summary.renamed += len(renamed)
+        self.gone = renamed
+        if prune:
+            left = [key for key in missing if key not in set(renamed)]
+            vanished = [key for key in left if self._sources.is_vanished(key, missing[key].uri)]
+            self.gone = [*renamed, *vanished]
+            self.summary.removed = len(vanished)
+        self.summary.skipped = dict(self._sources.skipped)
+        return self.summary
+
+    def _is_changed(self, source: Source) -> bool:
+        if self._known:
+            self._hashes.add(source.content_hash)
+        before = self._known.get(source.id)
+        if before is None:
+            return True
+        self._seen.add(source.id)
+        if before.uri != source.uri:
+            if is_gone(before.uri):
+                return True
+            reason = f"its id {source.id!r} belongs to {before.uri}; rename one, or use another index (--index)"
+            self.summary.failures.append(Failure(source.uri, reason))
+            return False
+        if before.content_hash != source.content_hash:
+            return True
+        self.summary.unchanged += 1
+        return False
 
 
-def _load(source: Source, summary: Summary) -> Extracted | None:
-    try:
-        return load(source)
-    except InputError as error:
-        summary.failures.append(Failure(source.uri, str(error)))
-        return None
+def _extracted(changes: _Changes, settings: Settings) -> Iterator[tuple[Source, Extracted]]:
+    with Extractor(Limits.of(settings)) as extractor:
+        for source, result in extractor.extract(changes):
+            if changes.extracted(source, result):
+                yield source, result
 
 
-def _count(document: Document, known: dict[str, DocumentRecord], summary: Summary) -> None:
-    if document.id in known:
+def _expected(record: DocumentRecord, shared: SharedText) -> str:
+    return shared.generation(record.id, record.content_hash, record.block_keys)
+
+
+def _count(document_id: str, known: Mapping[str, Known], summary: Summary) -> None:
+    if document_id in known:
         summary.updated += 1
     else:
         summary.new += 1
 
 
-def _kind(value: MetadataValue) -> str:
-    match value:
-        case bool():
-            return "yes or no"
-        case int():
-            return "integer"
-        case float():
-            return "float"
-        case _:
-            return "keyword"
-
-
-def known_records(records: Iterable[DocumentRecord]) -> dict[str, DocumentRecord]:
-    """Records by document id, for `plan`; documents whose update was interrupted count as changed."""
-    return {record.id: record for record in records if not record.settling}
+def _finish(index: Index, settings: Settings, writer: Writer) -> None:
+    """Make the index what the corpus as a whole asks for: shared text, average length, and what makes queries fast."""
+    writer.report("finishing")
+    shared = SharedText(settings.shared_by)
+    n_terms = n_chunks = 0
+    for record in index.store.records():
+        shared.add(record.id, record.content_hash, record.block_keys)
+        n_terms += record.n_terms
+        n_chunks += record.n_chunks
+    stale = [record for record in index.store.records() if record.generation != _expected(record, shared)]
+    if stale:
+        shared.gather(stale, index.store.records())
+        writer.cut_anew([record.id for record in stale], shared)
+        n_terms = n_chunks = 0
+        for record in index.store.records():
+            n_terms += record.n_terms
+            n_chunks += record.n_chunks
+    meta = index.meta
+    if n_chunks:
+        measured = max(1.0, n_terms / n_chunks)
+        if not meta.exact or abs(measured - meta.avg_len) > AVG_LEN_DRIFT * meta.avg_len:
+            writer.reweigh(measured)
+    index.store.optimize()

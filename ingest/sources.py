@@ -12,7 +12,7 @@ from fnmatch import fnmatchcase
 from hashlib import sha256
 from pathlib import Path
 from typing import BinaryIO
-from urllib.parse import quote, unquote
+from urllib.parse import quote, unquote, urlsplit
 
 from core.errors import InputError, NotFound
 from core.types import MetadataValue
@@ -325,3 +325,9 @@ def _size(path: Path) -> int:
 def _name(path: Path) -> str:
     """The file's name as text that can be stored; bytes that aren't UTF-8 become U+FFFD."""
     return os.fsencode(path.name).decode("utf-8", "replace")
+
+
+def is_gone(uri: str) -> bool:
+    """Whether the file that a URI names no longer exists."""
+    parts = urlsplit(uri)
+    return parts.scheme == "file" and not os.path.lexists(unquote(parts.path))

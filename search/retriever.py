@@ -98,7 +98,8 @@ class Retriever:
         owners = self._index.store.owners(ranking.ids)
         documents: dict[str, float] = {}
         for row in ranking.best(len(ranking.ids)):
-            documents.setdefault(owners[ranking.ids[row]], float(ranking.fused.scores[row]))
+            for document_id in owners[ranking.ids[row]]:
+                documents.setdefault(document_id, float(ranking.fused.scores[row]))
         return sorted(documents.items(), key=lambda found: (-found[1], found[0]))[:k]
 
     def _encode(self, query: str, mode: str) -> tuple[np.ndarray | None, list[str]]:

@@ -108,12 +108,14 @@ class Store(Protocol):
         """Chunks by id, with their sentence vectors if asked; unknown ids are left out."""
         ...
 
-    def owners(self, ids: Sequence[str]) -> dict[str, str]:
-        """Document ids of chunks; unknown ids are left out."""
+    def owners(self, ids: Sequence[str]) -> dict[str, list[str]]:
+        """Ids of the documents that hold each chunk, its own document's first; unknown ids are left out."""
         ...
 
-    def scan(self, *, vectors: bool = False, batch: int = 256) -> Iterator[list[StoredChunk]]:
-        """All chunks in the order of their ids, in batches."""
+    def scan(
+        self, *, vectors: bool = False, batch: int = 256, where: Filter | None = None
+    ) -> Iterator[list[StoredChunk]]:
+        """All chunks, or those that meet a condition, in the order of their ids, in batches."""
         ...
 
     def records(self, *, unsettled: bool = False) -> Iterator[DocumentRecord]:
@@ -122,6 +124,10 @@ class Store(Protocol):
 
     def record(self, document_id: str) -> DocumentRecord | None:
         """One document's record with its text."""
+        ...
+
+    def load_records(self, document_ids: Sequence[str]) -> list[DocumentRecord]:
+        """The records of documents with their texts; unknown ids are left out."""
         ...
 
     def count_chunks(self) -> int:

@@ -151,15 +151,18 @@ class EdgeStore:
             points = self._shard.retrieve([form.point_id(key) for key in ids], True, wanted)
         return {form.chunk_id(point.id): _stored(point) for point in points}
 
-    def owners(self, ids: Sequence[str]) -> dict[str, str]:
+    def owners(self, ids: Sequence[str]) -> dict[str, list[str]]:
         """See `Store`."""
         with _translated(self._folder):
-            points = self._shard.retrieve([form.point_id(key) for key in ids], ["document_id"], False)
-        return {form.chunk_id(point.id): point.payload["document_id"] for point in points}
+            points = self._shard.retrieve([form.point_id(key) for key in ids], form.OWNERS, False)
+        return {form.chunk_id(point.id): form.owners_of(point.payload) for point in points}
 
-    def scan(self, *, vectors: bool = False, batch: int = 256) -> Iterator[list[StoredChunk]]:
+    def scan(
+        self, *, vectors: bool = False, batch: int = 256, where: filters.Filter | None = None
+    ) -> Iterator[list[StoredChunk]]:
         """See `Store`."""
-        for points in self._scroll(edge.Filter(must=[_equals("kind", "chunk")]), True, form.wanted(vectors), batch):
+        must = [_equals("kind", "chunk")] + ([_filter(where)] if where is not None else [])
+        for points in self._scroll(edge.Filter(must=must), True, form.wanted(vectors), batch):
             yield [_stored(point) for point in points]
 
     def records(self, *, unsettled: bool = False) -> Iterator[DocumentRecord]:
@@ -170,9 +173,13 @@ class EdgeStore:
 
     def record(self, document_id: str) -> DocumentRecord | None:
         """See `Store`."""
+        return next(iter(self.load_records([document_id])), None)
+
+    def load_records(self, document_ids: Sequence[str]) -> list[DocumentRecord]:
+        """See `Store`."""
         with _translated(self._folder):
-            found = self._shard.retrieve([form.record_id(document_id)], True, False)
-        return form.record_of(found[0].payload) if found else None
+            found = self._shard.retrieve([form.record_id(key) for key in document_ids], True, False)
+        return [form.record_of(point.payload) for point in found]
 
     def count_chunks(self) -> int:
         """See `Store`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from base64 import b64decode, b64encode
 from collections.abc import Iterable, Mapping, Sequence
 from hashlib import blake2b
 from typing import Any
@@ -11,13 +12,15 @@ import numpy as np
 
 from core.filters import FALSE_FIELDS, TRUE_FIELDS
 from core.store import SCORE_DECIMALS, Scores
-from core.types import Chunk, DocumentRecord, Span
+from core.types import Chunk, DocumentRecord, MetadataValue, Span
 
 DENSE, SENTENCES, SPARSE = "dense", "sentences", "bm25"
 META_ID = 0
 RECORD_FIELDS = [
-    "document_id", "uri", "title", "content_hash", "generation", "n_chunks", "n_terms", "meta", "state",
+    "document_id", "uri", "title", "content_hash", "generation", "n_chunks", "n_terms", "meta", "state", "block_keys",
+    "own_title",
 ]  # fmt: skip
+OWNERS = ["document_id", "also_in"]
 INDEXED = {"kind": "keyword", "document_id": "keyword", "state": "keyword"}
 INDEXED |= {TRUE_FIELDS: "keyword", FALSE_FIELDS: "keyword"}
 SETTLED, SETTLING = {"state": "settled"}, {"state": "settling"}
@@ -85,13 +88,22 @@ def chunk_payload(chunk: Chunk, generation: str) -> dict[str, Any]:
         "title": chunk.title,
         "headings": list(chunk.headings),
         "page": chunk.page,
+        "last_page": chunk.last_page,
+        "place": chunk.place,
+        "lead": chunk.lead,
         "context": chunk.context,
         "sentences": [number for span in chunk.sentences for number in (span.start, span.end)],
         "tokens": [chunk.encoder_tokens, chunk.llm_tokens],
+        "also_in": list(chunk.also_in),
         "meta": dict(chunk.metadata),
-        TRUE_FIELDS: [name for name, value in chunk.metadata.items() if value is True],
-        FALSE_FIELDS: [name for name, value in chunk.metadata.items() if value is False],
+        TRUE_FIELDS: [name for name, value in chunk.metadata.items() if _holds(value, True)],
+        FALSE_FIELDS: [name for name, value in chunk.metadata.items() if _holds(value, False)],
     }
+
+
+def _holds(value: MetadataValue, wanted: bool) -> bool:
+    """Whether a value is `wanted`, or a list with it; 1 is not true here."""
+    return any(item is wanted for item in (value if isinstance(value, list) else [value]))
 
 
 def chunk_of(point: int, payload: Mapping[str, Any]) -> Chunk:
@@ -108,12 +120,21 @@ def chunk_of(point: int, payload: Mapping[str, Any]) -> Chunk:
         title=payload["title"],
         headings=tuple(payload["headings"]),
         page=payload["page"],
+        last_page=payload["last_page"],
+        place=payload["place"],
+        lead=payload["lead"],
         context=payload["context"],
         sentences=tuple(Span(start, end) for start, end in zip(bounds[::2], bounds[1::2], strict=True)),
         encoder_tokens=payload["tokens"][0],
         llm_tokens=payload["tokens"][1],
         metadata=payload["meta"],
+        also_in=tuple(payload["also_in"]),
     )
+
+
+def owners_of(payload: Mapping[str, Any]) -> list[str]:
+    """The documents that hold a chunk, its own first."""
+    return [payload["document_id"], *payload["also_in"]]
 
 
 def record_payload(record: DocumentRecord) -> dict[str, Any]:
@@ -127,8 +148,13 @@ def record_payload(record: DocumentRecord) -> dict[str, Any]:
         "generation": record.generation,
         "n_chunks": record.n_chunks,
         "n_terms": record.n_terms,
-        "text": record.text,
         "meta": dict(record.metadata),
+        "block_keys": b64encode(record.block_keys).decode(),
+        "own_title": record.has_own_title,
+        "text": record.text,
+        "markup": record.markup,
+        "page_starts": list(record.page_starts),
+        "page_names": list(record.page_names),
         **(SETTLING if record.settling else SETTLED),
     }
 
@@ -143,9 +169,14 @@ def record_of(payload: Mapping[str, Any]) -> DocumentRecord:
         generation=payload["generation"],
         n_chunks=payload["n_chunks"],
         n_terms=payload["n_terms"],
-        text=payload.get("text", ""),
         metadata=payload["meta"],
         settling=payload["state"] == "settling",
+        block_keys=b64decode(payload["block_keys"]),
+        has_own_title=payload["own_title"],
+        text=payload.get("text", ""),
+        markup=payload.get("markup", "text"),
+        page_starts=tuple(payload.get("page_starts", ())),
+        page_names=tuple(payload.get("page_names", ())),
     )
 
 

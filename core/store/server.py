@@ -38,6 +38,30 @@ def connect(url: str, api_key: str | None) -> QdrantClient:
         raise ConfigError(f"{url!r} isn't the address of a Qdrant server: {error}.") from None
 
 
+def point_alias(client: QdrantClient, alias: str, collection: str) -> None:
+    """Let an alias stand for another collection; the server changes it in one step."""
+    operations: list[models.AliasOperations] = [
+        models.DeleteAliasOperation(delete_alias=models.DeleteAlias(alias_name=held.alias_name))
+        for held in client.get_aliases().aliases
+        if held.alias_name == alias
+    ]
+    create = models.CreateAlias(collection_name=collection, alias_name=alias)
+    client.update_collection_aliases([*operations, models.CreateAliasOperation(create_alias=create)])
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Whatever the client raises becomes a `DependencyError`."""
+    try:
+        yield
+    except UnexpectedResponse as error:
+        if error.status_code in (401, 403):
+            raise DependencyError("The Qdrant server refuses the key; set LIMPID_QDRANT_API_KEY.") from None
+        raise DependencyError(f"The Qdrant server answered {error.status_code}: {error.reason_phrase}.") from error
+    except (ResponseHandlingException, ApiException, ConnectionError) as error:
+        raise DependencyError(f"The Qdrant server can't be reached ({error}). Is it running?") from None
+
+
 class ServerStore:
     """See `core.store.Store`. A document's record is marked before and released after its chunks are written."""
 
@@ -48,7 +72,7 @@ class ServerStore:
         """
         self._client = client
         self._collection = collection
-        with self._translated():
+        with translated():
             if client.collection_exists(collection):
                 return
             if dimension is None:
@@ -80,7 +104,7 @@ class ServerStore:
         """See `Store`."""
         of_document = [_equals("kind", "chunk"), _equals("document_id", record.id)]
         self._delete(models.Filter(must=of_document, must_not=[_equals("generation", record.generation)]))
-        with self._translated():
+        with translated():
             self._client.set_payload(self._collection, form.SETTLED, points=[form.record_id(record.id)], wait=True)
 
     def delete_documents(self, document_ids: Sequence[str]) -> None:
@@ -93,12 +117,12 @@ class ServerStore:
         points = [
             models.PointVectors(id=form.point_id(key), vector={form.SPARSE: _sparse(vector)}) for key, vector in vectors
         ]
-        with self._translated():
+        with translated():
             self._client.update_vectors(self._collection, points, wait=True)
 
     def index_field(self, key: str, kind: str) -> None:
         """See `Store`."""
-        with self._translated():
+        with translated():
             self._client.create_payload_index(self._collection, key, _FIELD_KINDS[kind], wait=True)
 
     def candidates(
@@ -145,14 +169,17 @@ class ServerStore:
         points = self._retrieve([form.point_id(key) for key in ids], vectors=[form.SENTENCES] if sentences else False)
         return {form.chunk_id(point.id): _stored(point) for point in points}
 
-    def owners(self, ids: Sequence[str]) -> dict[str, str]:
+    def owners(self, ids: Sequence[str]) -> dict[str, list[str]]:
         """See `Store`."""
-        points = self._retrieve([form.point_id(key) for key in ids], payload=["document_id"])
-        return {form.chunk_id(point.id): point.payload["document_id"] for point in points}
+        points = self._retrieve([form.point_id(key) for key in ids], payload=form.OWNERS)
+        return {form.chunk_id(point.id): form.owners_of(point.payload) for point in points}
 
-    def scan(self, *, vectors: bool = False, batch: int = 256) -> Iterator[list[StoredChunk]]:
+    def scan(
+        self, *, vectors: bool = False, batch: int = 256, where: filters.Filter | None = None
+    ) -> Iterator[list[StoredChunk]]:
         """See `Store`."""
-        for points in self._scroll(models.Filter(must=[_equals("kind", "chunk")]), True, form.wanted(vectors), batch):
+        must = [_equals("kind", "chunk")] + ([_filter(where)] if where is not None else [])
+        for points in self._scroll(models.Filter(must=must), True, form.wanted(vectors), batch):
             yield [_stored(point) for point in points]
 
     def records(self, *, unsettled: bool = False) -> Iterator[DocumentRecord]:
@@ -163,8 +190,13 @@ class ServerStore:
 
     def record(self, document_id: str) -> DocumentRecord | None:
         """See `Store`."""
-        found = self._retrieve([form.record_id(document_id)])
-        return form.record_of(found[0].payload) if found else None
+        return next(iter(self.load_records([document_id])), None)
+
+    def load_records(self, document_ids: Sequence[str]) -> list[DocumentRecord]:
+        """See `Store`."""
+        return [
+            form.record_of(point.payload) for point in self._retrieve([form.record_id(key) for key in document_ids])
+        ]
 
     def count_chunks(self) -> int:
         """See `Store`."""
@@ -187,29 +219,29 @@ class ServerStore:
         return replace(current or replace(record, content_hash="", generation="", n_chunks=0, n_terms=0), settling=True)
 
     def _count(self, kind: str) -> int:
-        with self._translated():
+        with translated():
             complete = models.Filter(must=[_equals("kind", kind)], must_not=[_equals("generation", "")])
             return self._client.count(self._collection, count_filter=complete, exact=True).count
 
     def _upsert(self, points: list[models.PointStruct]) -> None:
         if points:
-            with self._translated():
+            with translated():
                 self._client.upsert(self._collection, points, wait=True)
 
     def _delete(self, where: models.Filter) -> None:
-        with self._translated():
+        with translated():
             self._client.delete(self._collection, models.FilterSelector(filter=where), wait=True)
 
     def _retrieve(
         self, ids: list[int], *, payload: list[str] | bool = True, vectors: list[str] | bool = False
     ) -> list[models.Record]:
-        with self._translated():
+        with translated():
             return self._client.retrieve(self._collection, ids, with_payload=payload, with_vectors=vectors)
 
     def _query(self, requests: list[models.QueryRequest]) -> list[list[models.ScoredPoint]]:
         if not requests:
             return []
-        with self._translated():
+        with translated():
             return [answer.points for answer in self._client.query_batch_points(self._collection, requests)]
 
     def _scroll(
@@ -217,7 +249,7 @@ class ServerStore:
     ) -> Iterator[list[models.Record]]:
         offset = None
         while True:
-            with self._translated():
+            with translated():
                 points, offset = self._client.scroll(
                     self._collection,
                     scroll_filter=where,
@@ -230,17 +262,6 @@ class ServerStore:
                 yield points
             if offset is None:
                 return
-
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
-        try:
-            yield
-        except UnexpectedResponse as error:
-            if error.status_code in (401, 403):
-                raise DependencyError("The Qdrant server refuses the key; set LIMPID_QDRANT_API_KEY.") from None
-            raise DependencyError(f"The Qdrant server answered {error.status_code}: {error.reason_phrase}.") from error
-        except (ResponseHandlingException, ApiException, ConnectionError) as error:
-            raise DependencyError(f"The Qdrant server can't be reached ({error}). Is it running?") from None
 
 
 def _config(dimension: int) -> dict:

@@ -63,7 +63,7 @@ def _chunk(number: int, generation: str = "g1") -> EmbeddedChunk:
 
 CHUNKS = [_chunk(number) for number in range(48)]
 RECORDS = [
-    DocumentRecord(f"doc-{n}", f"file:///docs/{n}", f"Title {n}", f"hash{n}", "g1", 4, 32, f"text {n}", {"year": 1})
+    DocumentRecord(f"doc-{n}", f"file:///docs/{n}", f"Title {n}", f"hash{n}", "g1", 4, 32, {"year": 1}, text=f"text {n}")
     for n in range(12)
 ]
 QUERY = _unit(np.random.default_rng(1000))
@@ -224,7 +224,7 @@ class TestEachStore:
         store.settle(record)
         assert list(store.records(unsettled=True)) == []
         assert store.count_chunks() == len(CHUNKS) - 2
-        left = {key for key, owner in store.owners([e.chunk.id for e in CHUNKS]).items() if owner == "doc-1"}
+        left = {key for key, owner in store.owners([e.chunk.id for e in CHUNKS]).items() if owner == ["doc-1"]}
         assert left == {embedded.chunk.id for embedded in fresh}
 
     def test_deleting_documents(self, store: Store) -> None:

@@ -13,7 +13,6 @@ import pytest
 from core.errors import InputError
 from core.index import Index, open_index
 from core.settings import Settings
-from core.tokens import LlmTokenizer
 from search.results import results_json
 from search.retriever import SENTENCE_SHARE, Retriever
 
@@ -22,7 +21,7 @@ QUERIES = ("stop a loop early", "raise an exception __cause__", "an anonymous fu
 
 
 @pytest.fixture(scope="module")
-def index(tmp_path_factory: pytest.TempPathFactory, llm_tokenizer: LlmTokenizer) -> Iterator[Index]:
+def index(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Index]:
     from ingest.pipeline import ingest
     from ingest.sources import discover
 
@@ -32,8 +31,9 @@ def index(tmp_path_factory: pytest.TempPathFactory, llm_tokenizer: LlmTokenizer)
         {"_id": name, "title": name, "text": topics[name], "metadata": {"size": len(topics[name])}} for name in NAMES
     ]
     corpus.write_text("\n".join(map(json.dumps, lines)))
-    with open_index(Settings(index=str(folder / "index"), offline=True), create=True) as opened:
-        assert not ingest(opened, discover([str(corpus)]), llm_tokenizer=llm_tokenizer).failures
+    settings = Settings(index=str(folder / "index"), offline=True)
+    with open_index(settings, create=True) as opened:
+        assert not ingest(opened, discover([str(corpus)]), settings).failures
         yield opened
 
 

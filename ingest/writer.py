@@ -1,0 +1,299 @@
+"""Writes documents to an index in batches; reading and chunking, encoding, and writing go on at the same time.
+
+A batch of whole documents is written at once, and only then are the chunks of their former versions removed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from threading import Event
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+
+from core.index import Index
+from core.settings import Settings
+from core.store import EmbeddedChunk
+from core.tokens import LlmTokenizer
+from core.types import Chunk, Document, DocumentRecord, MetadataValue
+from ingest.chunkers import open_chunker
+from ingest.shared import Placed, SharedText, block_keys
+from ingest.structure import Blocks, parse
+from ingest.vectors import VectorCache, Vectors
+
+# Characters to a batch, some 250 chunks: enough to fill the encoder with texts of like length, and what an
+# interruption costs at most. A batch ahead of the encoder is enough: reading and chunking take a tenth of its time.
+BATCH_CHARS = 200_000
+MAX_QUEUED = 2
+# A sentence's vector is that of the sentence plus this share of its title's, so that "it" is about something.
+TITLE_SHARE = 0.3
+# A title is a label; a longer one is no better a vector and must not crowd out a sentence.
+TITLE_CHARACTERS = 200
+# Metadata fields that get an index of their own; more are filtered without one.
+MAX_INDEXED_FIELDS = 64
+MEGABYTE = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far an ingest is: documents and chunks written, source bytes done, texts embedded, and what is going on."""
+
+    n_documents: int
+    n_chunks: int
+    done_bytes: int
+    total_bytes: int
+    n_texts: int  # chunks, sentences and titles: moves while a batch is embedded
+    stage: str
+
+
+@dataclass(slots=True)
+class _Pending:
+    """A document on its way; `chunks` is None until it is cut."""
+
+    document: Document
+    placed: Placed
+    keys: bytes
+    is_update: bool
+    n_bytes: int
+    chunks: list[Chunk] | None = None
+
+
+class _Stopped(Exception):
+    """Work that is no longer wanted."""
+
+
+class Writer:
+    """Takes documents one by one; leaving it with an error drops what isn't written yet."""
+
+    def __init__(self, index: Index, settings: Settings, on_progress: Callable[[Progress], None], total_bytes: int):
+        """Starts two threads; `total_bytes` is what all documents together will count, for progress."""
+        embedder, fingerprint = index.embedder, index.meta.fingerprint
+        self._index = index
+        self._on_progress = on_progress
+        self._total_bytes = total_bytes
+        llm_tokenizer = LlmTokenizer(cache_dir=settings.cache_dir / "tiktoken")
+        self._chunker = open_chunker(fingerprint.chunker, fingerprint.chunk_tokens, embedder.tokenizer, llm_tokenizer)
+        self._cache = VectorCache(settings.cache_dir / "vectors", embedder, int(settings.vector_cache_mb * MEGABYTE))
+        self._vectors = Vectors(embedder, self._cache)
+        self._shared = SharedText(settings.shared_by)
+        self._encoder = ThreadPoolExecutor(1, "limpid-encode")
+        self._scribe = ThreadPoolExecutor(1, "limpid-write")
+        self._encoding: list[Future] = []
+        self._writing: Future | None = None
+        self._stopping = Event()
+        self._is_warm = False
+        self._batch: list[_Pending] = []
+        self._n_chars = 0
+        self._n_documents = self._n_texts = self._done_bytes = 0
+        self.n_chunks = 0
+        for record in index.store.records():
+            self._shared.add(record.id, record.content_hash, record.block_keys)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None):
+        self._stopping.set()
+        self._encoder.shutdown(cancel_futures=True)
+        self._scribe.shutdown(cancel_futures=True)
+        self._cache.close()
+
+    def report(self, stage: str) -> None:
+        """Tell how far the work is."""
+        progress = Progress(self._n_documents, self.n_chunks, self._done_bytes, self._total_bytes, self._n_texts, stage)
+        self._on_progress(progress)
+
+    def pass_by(self, n_bytes: int) -> None:
+        """Count a document that needs no work."""
+        self._done_bytes += n_bytes
+        self.report("reading")
+
+    def add(self, document: Document, blocks: Blocks, is_update: bool, n_bytes: int) -> None:
+        """Index a document; raises what went wrong with one that was added before."""
+        keys = block_keys(document.text, blocks)
+        self._shared.add(document.id, document.content_hash, keys)
+        self._put(_Pending(document, self._shared.place(document, blocks, keys), keys, is_update, n_bytes))
+
+    def cut_anew(self, document_ids: Iterable[str], shared: SharedText) -> None:
+        """Cut documents again from their stored texts, by what is `shared` now, and wait until all is written."""
+        for document_id in document_ids:
+            record = self._index.store.record(document_id)
+            blocks = parse(record.text, record.markup)
+            keys = block_keys(record.text, blocks)
+            self._put(_Pending(record.document, shared.place(record.document, blocks, keys), keys, True, 0))
+        self.flush()
+
+    def flush(self) -> None:
+        """Wait until all that was added is written."""
+        self._submit()
+        while self._encoding:
+            self._encoding.pop(0).result()
+        if self._writing:
+            self._writing.result()
+
+    def reweigh(self, avg_len: float) -> None:
+        """Make every BM25 vector anew; until all are, the index says that its average is an estimate."""
+        meta = self._index.meta
+        if meta.exact:
+            meta.exact = False
+            self._index.save()
+        meta.avg_len = avg_len
+        analyzer = self._index.analyzer
+        for batch in self._index.store.scan():
+            texts = ((found.chunk.id, found.chunk.lexical_text) for found in batch)
+            self._index.store.update_sparse([(key, analyzer.document(text)) for key, text in texts])
+            self.report("weighing terms")
+        meta.exact = True
+        self._index.save()
+
+    def _put(self, pending: _Pending) -> None:
+        if not self._chunker.texts(pending.document, pending.placed.blocks):
+            self._cut(pending, {})
+        self._batch.append(pending)
+        self._n_chars += len(pending.document.text)
+        if self._n_chars >= BATCH_CHARS:
+            self._submit()
+
+    def _cut(self, pending: _Pending, vectors: Mapping[str, np.ndarray]) -> None:
+        chunks = self._chunker.chunk(pending.document, pending.placed.blocks, vectors)
+        pending.chunks = pending.placed.kept(pending.document.id, chunks)
+
+    def _submit(self) -> None:
+        """Hand the batch to the encoder once it has room."""
+        if not self._batch:
+            return
+        while len(self._encoding) >= MAX_QUEUED:
+            self._encoding.pop(0).result()
+        batch, self._batch, self._n_chars = self._batch, [], 0
+        if not self._is_warm:  # what the encoder compiles at its first use, it must not compile beside other threads
+            self._index.embedder.encode_documents(["warm"])
+            self._is_warm = True
+        self._encoding.append(self._encoder.submit(self._encode, batch))
+
+    def _encode(self, batch: list[_Pending]) -> None:
+        uncut = [pending for pending in batch if pending.chunks is None]
+        needed = (text for pending in uncut for text in self._chunker.texts(pending.document, pending.placed.blocks))
+        vectors = self._vectors.of(needed, self._embedded, self._check)
+        for pending in uncut:
+            self._cut(pending, vectors)
+        needed = (text for pending in batch for text in _texts(pending) if text not in vectors)
+        vectors |= self._vectors.of(needed, self._embedded, self._check)
+        if self._writing:
+            self._writing.result()
+        self._check()
+        self._writing = self._scribe.submit(self._write, batch, vectors)
+
+    def _embedded(self, n_texts: int) -> None:
+        self._n_texts += n_texts
+        self.report("embedding")
+
+    def _check(self) -> None:
+        if self._stopping.is_set():
+            raise _Stopped
+
+    def _write(self, batch: Sequence[_Pending], vectors: Mapping[str, np.ndarray]) -> None:
+        """Write the batch, then remove the chunks of its documents' former versions."""
+        if not self._index.meta.exact and self._index.meta.avg_len == 1.0:
+            self._estimate_avg_len(batch)
+        self._index_fields(batch)
+        analyzer = self._index.analyzer
+        embedded, records = [], []
+        for pending in batch:
+            n_terms = sum(analyzer.length(chunk.lexical_text) for chunk in pending.chunks)
+            record = _record(pending, n_terms)
+            records.append(record)
+            for chunk in pending.chunks:
+                dense, sentences = _vectors_of(chunk, pending.document, vectors)
+                sparse = analyzer.document(chunk.lexical_text)
+                embedded.append(EmbeddedChunk(chunk, record.generation, dense, sentences, sparse))
+        self._index.store.upsert(embedded, records)
+        for record in records:
+            if record.settling:
+                self._index.store.settle(record)
+        self._n_documents += len(batch)
+        self.n_chunks += len(embedded)
+        self._done_bytes += sum(pending.n_bytes for pending in batch)
+        self.report("embedding")
+
+    def _estimate_avg_len(self, batch: Sequence[_Pending]) -> None:
+        """A first average from the first batch, so that the index answers sensibly before it is complete."""
+        analyzer = self._index.analyzer
+        lengths = [analyzer.length(chunk.lexical_text) for pending in batch for chunk in pending.chunks]
+        self._index.meta.avg_len = max(1.0, sum(lengths) / max(1, len(lengths)))
+        self._index.save()
+
+    def _index_fields(self, batch: Sequence[_Pending]) -> None:
+        """Remember the metadata fields and their kinds; a field whose values differ in kind is `mixed`."""
+        fields = self._index.meta.fields
+        before = dict(fields)
+        for pending in batch:
+            for name, value in pending.document.metadata.items():
+                kind = _kind(value)
+                fields[name] = kind if fields.get(name, kind) == kind else "mixed"
+        for name, kind in fields.items():
+            if name not in before and kind in ("keyword", "integer", "float") and len(fields) <= MAX_INDEXED_FIELDS:
+                self._index.store.index_field(f"meta.{name}", kind)
+        if fields != before:
+            self._index.save()
+
+
+def _record(pending: _Pending, n_terms: int) -> DocumentRecord:
+    document = pending.document
+    return DocumentRecord(
+        id=document.id,
+        uri=document.uri,
+        title=document.title,
+        content_hash=document.content_hash,
+        generation=pending.placed.generation,
+        n_chunks=len(pending.chunks),
+        n_terms=n_terms,
+        metadata=document.metadata,
+        settling=pending.is_update,
+        block_keys=pending.keys,
+        has_own_title=document.has_own_title,
+        text=document.text,
+        markup=document.markup,
+        page_starts=document.page_starts,
+        page_names=document.page_names,
+    )
+
+
+def _vectors_of(chunk: Chunk, document: Document, vectors: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """The chunk's vector, float32 (dim,), and its sentences', float32 (n_sentences, dim), all of length 1."""
+    sentences = np.stack([vectors[sentence] for sentence in _sentences(chunk)])
+    if title := _label(document):
+        sentences = sentences + TITLE_SHARE * vectors[title]
+        sentences /= np.linalg.norm(sentences, axis=1, keepdims=True)
+    return vectors[chunk.embedding_text], sentences
+
+
+def _texts(pending: _Pending) -> Iterator[str]:
+    """All texts whose vectors a document needs."""
+    if title := _label(pending.document):
+        yield title
+    for chunk in pending.chunks:
+        yield chunk.embedding_text
+        yield from _sentences(chunk)
+
+
+def _label(document: Document) -> str:
+    return document.title.strip()[:TITLE_CHARACTERS] if document.has_own_title else ""
+
+
+def _sentences(chunk: Chunk) -> list[str]:
+    return [chunk.text[span.start - chunk.start : span.end - chunk.start] for span in chunk.sentences]
+
+
+def _kind(value: MetadataValue) -> str:
+    match value:
+        case bool():
+            return "yes or no"
+        case int():
+            return "integer"
+        case float():
+            return "float"
+        case _:
+            return "keyword"
