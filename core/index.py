@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Self
 
 from core.embed import Embedder, open_embedder
-from core.errors import IndexLocked
+from core.errors import DependencyError, IndexLocked, IndexMismatch, NotFound
 from core.fingerprint import Fingerprint, Meta, compare, fingerprint_of
 from core.settings import Settings
 from core.sparse import Analyzer
@@ -91,17 +91,21 @@ def open_model(settings: Settings, stored: Fingerprint | None, notify: Callable[
     return open_embedder(name, settings.cache_dir, device=settings.device, offline=settings.offline, notify=notify)
 
 
-def open_next(
-    settings: Settings, generations: Generations, embedder: Embedder, fingerprint: Fingerprint, number: int
-) -> Index:
+def open_next(generations: Generations, embedder: Embedder, fingerprint: Fingerprint, number: int) -> Index:
     """The generation `number`, which isn't the current one yet: continued if it has this fingerprint, else begun anew.
 
     Raises `IndexLocked` while another process builds it.
     """
     if generations.exists(number):
-        if _fingerprint_of(generations, number) == fingerprint:
+        try:
             store = generations.open(number)
-            return Index(store, embedder, _read_meta(store, generations), number)
+        except (NotFound, DependencyError):  # killed while it was made
+            store = None
+        meta = _known_meta(store) if store else None
+        if store and meta and meta.fingerprint == fingerprint:
+            return Index(store, embedder, meta, number)
+        if store:
+            store.close()
         generations.discard(number)
     return _make(generations, embedder, fingerprint, number)
 
@@ -181,19 +185,19 @@ def describe_next(settings: Settings, number: int) -> dict | None:
     with open_generations(settings) as generations:
         if not generations.exists(number):
             return None
+        described = {"state": "unfinished", "generation": number, "documents": 0, "fingerprint": None}
         try:
             store = generations.open(number)
         except IndexLocked:
-            return {"state": "running", "generation": number}
-        except Exception:  # only begun, not even a collection yet
-            return {"state": "unfinished", "generation": number, "documents": 0, "fingerprint": None}
+            return described | {"state": "running", "documents": None}
+        except (NotFound, DependencyError):  # killed while it was made
+            return described
         try:
-            stored = store.read_meta()
-            fingerprint = stored["fingerprint"] if stored else None
-            n_documents = store.count_documents()
+            meta = _known_meta(store)
+            fingerprint = asdict(meta.fingerprint) if meta else None
+            return described | {"documents": store.count_documents(), "fingerprint": fingerprint}
         finally:
             store.close()
-    return {"state": "unfinished", "generation": number, "documents": n_documents, "fingerprint": fingerprint}
 
 
 def _create(generations: Generations, settings: Settings, notify: Callable[[str], None]) -> Index:
@@ -226,21 +230,13 @@ def _read_meta(store: Store, generations: Generations) -> Meta:
     return Meta.from_json(stored)
 
 
-def _fingerprint_of(generations: Generations, number: int) -> Fingerprint | None:
-    """The fingerprint of a generation, None where it was killed before it had one, or has another schema."""
-    from core.errors import DependencyError, IndexMismatch, NotFound
-
+def _known_meta(store: Store) -> Meta | None:
+    """What a generation remembers of itself, None where it was killed before that or has another schema."""
+    stored = store.read_meta()
     try:
-        store = generations.open(number)
-    except (NotFound, DependencyError):
-        return None
-    try:
-        stored = store.read_meta()
-        return Meta.from_json(stored).fingerprint if stored else None
+        return Meta.from_json(stored) if stored else None
     except IndexMismatch:
         return None
-    finally:
-        store.close()
 
 
 def _size_on_disk(folder: Path) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
@@ -32,7 +32,9 @@ class Settings(BaseSettings):
     cache_dir: Path = Field(default_factory=default_cache_dir, description="Folder for encoder graphs.")
     offline: bool = Field(False, description="Never ask a model hub.")
 
-    chunker: str = Field("structure", description="How documents are cut: structure, topic or fixed.")
+    chunker: Literal["structure", "topic", "fixed"] = Field(
+        "structure", description="How documents are cut: structure, topic or fixed."
+    )
     chunk_tokens: int = Field(200, ge=16, description="Largest chunk in encoder tokens, without its headings.")
     language: str = Field("english", description="Language of BM25's stemmer and stop words.")
     bm25_k1: float = Field(1.2, ge=0, description="BM25's term-frequency saturation.")
@@ -67,6 +69,11 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Flags win over variables, variables over the file."""
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+    def without_index_choices(self) -> Settings:
+        """The same settings, with all that an index remembers of itself left to the index."""
+        chosen = {"model", "chunker", "chunk_tokens", "language", "bm25_k1", "bm25_b"}
+        return self.model_construct(self.model_fields_set - chosen, **dict(self))
 
     @property
     def is_server(self) -> bool:

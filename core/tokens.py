@@ -28,6 +28,8 @@ class EncoderTokenizer:
     def __init__(self, path: Path, max_tokens: int, lowercase: bool = False, prompt: str = ""):
         """`max_tokens` is the encoder's limit, special tokens included; `prompt` is what it puts before a passage."""
         from tokenizers import Tokenizer
+        from tokenizers.normalizers import BertNormalizer
+        from tokenizers.pre_tokenizers import BertPreTokenizer
 
         self.max_tokens = max_tokens
         self._lowercase = lowercase
@@ -36,6 +38,12 @@ class EncoderTokenizer:
         self._tokenizer.no_truncation()
         self._prompt = prompt
         self.n_special_tokens = self.count([""])[0]  # the prompt's included
+        # Whether words are tokenized one by one, as BERT's are: then the counts of parts of a text add up.
+        self.splits_words = (
+            isinstance(self._tokenizer.pre_tokenizer, BertPreTokenizer)
+            and isinstance(self._tokenizer.normalizer, BertNormalizer | None)
+            and (not prompt or prompt[-1].isspace())
+        )
 
     def encode(self, texts: Sequence[str]) -> list[Encoding]:
         """One encoding a text, special tokens included, not truncated."""

@@ -142,6 +142,20 @@ class LegScore:
 
 
 @dataclass(frozen=True, slots=True)
+class Passage:
+    """What a hit returns of its document where that isn't its chunk: some of its sentences, or its section.
+
+    `document.text[start:end] == text` always. Pages count from 1 and are None where the format has none.
+    """
+
+    start: int
+    end: int
+    text: str
+    page: int | None = None
+    last_page: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Hit:
     """One search result with the reasons for its place."""
 
@@ -153,6 +167,7 @@ class Hit:
     cosine: float | None = None  # of query and chunk vector
     sentence_cosine: float | None = None  # of query and best sentence vector
     matched_terms: tuple[str, ...] = ()
+    passage: Passage | None = None  # None where the chunk itself is returned
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,10 +12,11 @@ from typing import NamedTuple
 from core.index import Index
 from core.settings import Settings
 from core.types import Document, DocumentRecord
+from ingest.addresses import is_gone
 from ingest.extract import Extracted
 from ingest.isolation import Extractor, Limits
 from ingest.shared import SharedText
-from ingest.sources import Failure, Source, Sources, is_gone
+from ingest.sources import Failure, Source, Sources
 from ingest.structure import parse
 from ingest.writer import Progress, Writer
 
@@ -84,10 +85,14 @@ def ingest(
     """
     settle(index)
     known = known_documents(index.store.records())
-    with Writer(index, settings, on_progress, sources.size_bytes) as writer:
+    with (
+        Writer(index, settings, on_progress, sources.size_bytes) as writer,
+        Extractor(Limits.of(settings)) as extractor,
+    ):
         changes = _Changes(known, sources, writer.pass_by)
-        for source, extracted in _extracted(changes, settings):
-            writer.add(extracted.document, extracted.blocks, source.id in known, source.size_bytes)
+        for source, result in extractor.extract(changes):
+            if extracted := changes.accept(source, result):
+                writer.add(extracted.document, extracted.blocks, source.id in known, source.size_bytes)
         writer.flush()
         summary = changes.conclude(prune)
         index.store.delete_documents(changes.gone)
@@ -146,8 +151,9 @@ def remove(
 def plan(known: Mapping[str, Known], sources: Sources, settings: Settings, prune: bool) -> Summary:
     """What `ingest` would do, told without an encoder and without writing anything."""
     changes = _Changes(known, sources, lambda n_bytes: None)
-    for _ in _extracted(changes, settings):
-        pass
+    with Extractor(Limits.of(settings)) as extractor:
+        for source, result in extractor.extract(changes):
+            changes.accept(source, result)
     summary = changes.conclude(prune)
     summary.is_dry = True
     return summary
@@ -188,17 +194,18 @@ class _Changes:
             else:
                 self._pass_by(item.size_bytes)
 
-    def extracted(self, source: Source, result: Extracted | Failure) -> bool:
-        """Count what became of a source; whether it can be indexed."""
+    def accept(self, source: Source, result: Extracted | Failure) -> Extracted | None:
+        """Count what became of a source; None where it can't be indexed."""
         if isinstance(result, Failure):
             self.summary.failures.append(result)
-            return False
+            self._pass_by(source.size_bytes)
+            return None
         before = self._known.get(source.id)
         if before and before.content_hash == source.content_hash:
             self.summary.renamed += 1  # a record of a file that has another name now
         else:
             _count(source.id, self._known, self.summary)
-        return True
+        return result
 
     def conclude(self, prune: bool) -> Summary:
         """After the last source: finds the documents that are to go, and completes the summary."""
@@ -232,13 +239,6 @@ class _Changes:
             return True
         self.summary.unchanged += 1
         return False
-
-
-def _extracted(changes: _Changes, settings: Settings) -> Iterator[tuple[Source, Extracted]]:
-    with Extractor(Limits.of(settings)) as extractor:
-        for source, result in extractor.extract(changes):
-            if changes.extracted(source, result):
-                yield source, result
 
 
 def _expected(record: DocumentRecord, shared: SharedText) -> str:

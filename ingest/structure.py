@@ -39,9 +39,14 @@ class Block:
 
 @dataclass(frozen=True)
 class Blocks:
-    """All blocks of a text in order; every character that isn't whitespace lies in exactly one."""
+    """All blocks of a text in order; every character that isn't whitespace lies in exactly one.
+
+    `sections` are offsets, rising from 0, at which the path of sections changes, each with the path from there on; None
+    where headings make the sections.
+    """
 
     blocks: tuple[Block, ...]
+    sections: tuple[tuple[int, tuple[str, ...]], ...] | None = None
 
     def headings_at(self, offset: int) -> tuple[str, ...]:
         """Titles of the sections around an offset, outermost first; a heading's own line is inside its section."""
@@ -51,6 +56,8 @@ class Blocks:
 
     @cached_property
     def _paths(self) -> tuple[list[int], list[tuple[str, ...]]]:
+        if self.sections is not None:
+            return [start for start, _ in self.sections], [path for _, path in self.sections]
         starts: list[int] = []
         paths: list[tuple[str, ...]] = []
         open_sections: list[Block] = []
@@ -65,10 +72,15 @@ class Blocks:
 
 
 def parse(text: str, markup: str = "text") -> Blocks:
-    """The blocks of a text whose structure is written as `markup`: "markdown", or "text" for plain and reST.
+    """The blocks of a text whose structure is written as `markup`: "markdown", "text" for plain and reST, or "code:"
+    with a language.
 
     Takes time linear in the length of the text.
     """
+    if markup.startswith("code:"):
+        from ingest.syntax import parse_code  # builds on this module
+
+        return parse_code(text, markup.removeprefix("code:"))
     lines = text.split("\n")
     starts = [0, *accumulate(len(line) + 1 for line in lines)]
     parser = _Parser(lines, markup == "markdown")

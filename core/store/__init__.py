@@ -8,6 +8,7 @@ hold together is therefore in one place.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -66,6 +67,14 @@ class StoredChunk:
 class Store(Protocol):
     """One collection. Every method may raise `DependencyError`; ids are the chunks' own."""
 
+    def reading(self) -> AbstractContextManager[None]:
+        """A block in which nothing changes that this process writes, so that several reads fit together."""
+        ...
+
+    def changing(self) -> AbstractContextManager[None]:
+        """A block whose writes become visible to those who are `reading` all at once; only for this process."""
+        ...
+
     def read_meta(self) -> dict | None:
         """What the index remembers of itself, None in a new collection."""
         ...
@@ -102,6 +111,10 @@ class Store(Protocol):
 
     def score(self, ids: Sequence[str], dense: np.ndarray, sparse: SparseVector) -> Scores:
         """Exact scores of the given chunks on every leg, in one round trip."""
+        ...
+
+    def idf(self, indices: Sequence[int]) -> dict[int, float]:
+        """The inverse document frequency that BM25 gives each term, in one round trip; absent terms are left out."""
         ...
 
     def fetch(self, ids: Sequence[str], *, sentences: bool = False) -> dict[str, StoredChunk]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ from core.errors import DependencyError, IndexLocked, NotFound, StorageFull
 from core.sparse import SparseVector
 from core.store import Candidates, EmbeddedChunk, Scores, StoredChunk
 from core.store import payload as form
+from core.store.turns import Turns
 from core.types import DocumentRecord
 
 # Every `optimize` clears out all deleted points (1.4 s for 10 in 50,000): until then the engine counts them in the
@@ -24,6 +25,7 @@ DELETED_THRESHOLD = 1e-9
 # has other queries for the other cores.
 SEARCH_THREADS = 1
 MEGABYTE = 1 << 20
+POINTS_PER_WRITE = 2048  # bounds the memory that the engine's log entry takes: 90 KB a chunk of 384 dimensions
 _FIELD_KINDS = {
     "keyword": edge.PayloadSchemaType.Keyword,
     "integer": edge.PayloadSchemaType.Integer,
@@ -32,13 +34,17 @@ _FIELD_KINDS = {
 
 
 class EdgeStore:
-    """See `core.store.Store`. One write is one entry of the engine's log: it is there as a whole or not at all."""
+    """See `core.store.Store`. One write is one entry of the engine's log: it is there as a whole or not at all.
+
+    A batch of more than `POINTS_PER_WRITE` chunks takes several; then its records are marked before, as on a server.
+    """
 
     def __init__(self, folder: Path, dimension: int | None = None, min_free_mb: float = 256):
         """Opens the collection in `folder`; with `dimension`, makes it where it doesn't exist.
 
         Raises `NotFound` where there is none to open, `IndexLocked` while another process has it open.
         """
+        self._turns = Turns()
         self._folder = folder
         self._min_free = min_free_mb * MEGABYTE
         with _translated(folder):
@@ -52,6 +58,14 @@ class EdgeStore:
                 self._shard = edge.EdgeShard.create(str(folder), _config(dimension))
                 for key, kind in form.INDEXED.items():
                     self.index_field(key, kind)
+
+    def reading(self) -> AbstractContextManager[None]:
+        """See `Store`."""
+        return self._turns.reading()
+
+    def changing(self) -> AbstractContextManager[None]:
+        """See `Store`."""
+        return self._turns.changing()
 
     def read_meta(self) -> dict | None:
         """See `Store`."""
@@ -67,19 +81,14 @@ class EdgeStore:
     def upsert(self, chunks: Sequence[EmbeddedChunk], records: Sequence[DocumentRecord]) -> None:
         """See `Store`."""
         self._check_space(sum(4 * (chunk.dense.size + chunk.sentences.size) for chunk in chunks))
-        points = [
-            edge.Point(
-                form.point_id(embedded.chunk.id),
-                {
-                    form.DENSE: embedded.dense.tolist(),
-                    form.SENTENCES: embedded.sentences.tolist(),
-                    form.SPARSE: edge.SparseVector(embedded.sparse.indices, embedded.sparse.values),
-                },
-                form.chunk_payload(embedded.chunk, embedded.generation),
-            )
-            for embedded in chunks
-        ]
-        points += [edge.Point(form.record_id(record.id), {}, form.record_payload(record)) for record in records]
+        first = max(0, len(chunks) - POINTS_PER_WRITE)
+        if first:  # too much for one entry of the log: leave a trace of what is under way
+            marked = [form.marked(record, self.record(record.id)) for record in records]
+            self._write(edge.UpdateOperation.upsert_points(list(map(_record_point, marked))))
+        for start in range(0, first, POINTS_PER_WRITE):
+            part = chunks[start : min(first, start + POINTS_PER_WRITE)]
+            self._write(edge.UpdateOperation.upsert_points(list(map(_chunk_point, part))))
+        points = [*map(_chunk_point, chunks[first:]), *map(_record_point, records)]
         self._write(edge.UpdateOperation.upsert_points(points))
 
     def settle(self, record: DocumentRecord) -> None:
@@ -143,6 +152,20 @@ class EdgeStore:
         with _translated(self._folder):
             answers = self._shard.query_batch(edge.QueryBatchRequest(queries)) if points else []
         return form.completed(points, answers)
+
+    def idf(self, indices: Sequence[int]) -> dict[int, float]:
+        """See `Store`."""
+        queries = [
+            edge.QueryRequest(
+                limit=1,
+                query=edge.Query.Nearest(edge.SparseVector([index], [1.0]), using=form.SPARSE),
+                with_vector=[form.SPARSE],
+            )
+            for index in indices
+        ]
+        with _translated(self._folder):
+            answers = self._shard.query_batch(edge.QueryBatchRequest(queries)) if queries else []
+        return form.idf(indices, answers)
 
     def fetch(self, ids: Sequence[str], *, sentences: bool = False) -> dict[str, StoredChunk]:
         """See `Store`."""
@@ -279,6 +302,20 @@ def _translated(folder: Path) -> Iterator[None]:
         if "No space left" in text or "StorageFull" in text:
             raise StorageFull(f"The disk of {folder} is full. Make room, then run the same command again.") from None
         raise DependencyError(f"The index {folder} can't be used: {text}") from error
+
+
+def _chunk_point(embedded: EmbeddedChunk) -> edge.Point:
+    vectors = {
+        form.DENSE: embedded.dense.tolist(),
+        form.SENTENCES: embedded.sentences.tolist(),
+        form.SPARSE: edge.SparseVector(embedded.sparse.indices, embedded.sparse.values),
+    }
+    payload = form.chunk_payload(embedded.chunk, embedded.generation)
+    return edge.Point(form.point_id(embedded.chunk.id), vectors, payload)
+
+
+def _record_point(record: DocumentRecord) -> edge.Point:
+    return edge.Point(form.record_id(record.id), {}, form.record_payload(record))
 
 
 def _equals(key: str, value: filters.Value) -> edge.FieldCondition:

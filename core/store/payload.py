@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from base64 import b64decode, b64encode
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from hashlib import blake2b
 from typing import Any
 
@@ -74,6 +75,19 @@ def completed(ids: Sequence[int], answers: Sequence[Iterable[Any]]) -> Scores:
     return Scores(cosine, np.where(np.isnan(sentence), cosine, sentence), sparse)
 
 
+def idf(terms: Sequence[int], answers: Sequence[Sequence[Any]]) -> dict[int, float]:
+    """Each term's inverse document frequency, from the best point for that term alone, read with its BM25 vector.
+
+    The engine's score is the frequency times the weight that the point's vector holds for the term.
+    """
+    frequencies = {}
+    for term, points in zip(terms, answers, strict=True):
+        for point in points:
+            vector = point.vector[SPARSE]
+            frequencies[term] = point.score / vector.values[vector.indices.index(term)]
+    return frequencies
+
+
 def chunk_payload(chunk: Chunk, generation: str) -> dict[str, Any]:
     """A chunk as payload; its id is the point's."""
     return {
@@ -135,6 +149,17 @@ def chunk_of(point: int, payload: Mapping[str, Any]) -> Chunk:
 def owners_of(payload: Mapping[str, Any]) -> list[str]:
     """The documents that hold a chunk, its own first."""
     return [payload["document_id"], *payload["also_in"]]
+
+
+def marked(record: DocumentRecord, current: DocumentRecord | None) -> DocumentRecord:
+    """The record as it is now, marked as being updated, so that a crash before the new one is written leaves a trace.
+
+    One of a document that is new has no generation. An old one's content hash is no document's any more: some of its
+    chunks may be overwritten by then, so it has to be written again.
+    """
+    if current is None:
+        return replace(record, content_hash="", generation="", n_chunks=0, n_terms=0, settling=True)
+    return replace(current, content_hash="interrupted", settling=True)
 
 
 def record_payload(record: DocumentRecord) -> dict[str, Any]:

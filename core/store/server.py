@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
+from contextlib import AbstractContextManager, contextmanager
 
 import numpy as np
 from qdrant_client import QdrantClient, models
@@ -16,6 +15,7 @@ from core.errors import ConfigError, DependencyError, NotFound
 from core.sparse import SparseVector
 from core.store import Candidates, EmbeddedChunk, Scores, StoredChunk
 from core.store import payload as form
+from core.store.turns import Turns
 from core.types import DocumentRecord
 
 # Points to a request: with their sentence vectors about 5 MB of JSON, far below the server's limit of 32 MB.
@@ -70,6 +70,7 @@ class ServerStore:
 
         Raises `NotFound` where there is no such collection, `DependencyError` where the server can't be reached.
         """
+        self._turns = Turns()
         self._client = client
         self._collection = collection
         with translated():
@@ -84,6 +85,14 @@ class ServerStore:
             for key, kind in form.INDEXED.items():
                 self.index_field(key, kind)
 
+    def reading(self) -> AbstractContextManager[None]:
+        """See `Store`."""
+        return self._turns.reading()
+
+    def changing(self) -> AbstractContextManager[None]:
+        """See `Store`."""
+        return self._turns.changing()
+
     def read_meta(self) -> dict | None:
         """See `Store`."""
         found = self._retrieve([form.META_ID])
@@ -95,7 +104,7 @@ class ServerStore:
 
     def upsert(self, chunks: Sequence[EmbeddedChunk], records: Sequence[DocumentRecord]) -> None:
         """See `Store`."""
-        self._upsert([_record_point(self._marked(record)) for record in records])
+        self._upsert([_record_point(form.marked(record, self.record(record.id))) for record in records])
         for start in range(0, len(chunks), POINTS_PER_REQUEST):
             self._upsert([_chunk_point(embedded) for embedded in chunks[start : start + POINTS_PER_REQUEST]])
         self._upsert([_record_point(record) for record in records])
@@ -164,6 +173,19 @@ class ServerStore:
         ]
         return form.completed(points, self._query(requests) if points else [])
 
+    def idf(self, indices: Sequence[int]) -> dict[int, float]:
+        """See `Store`."""
+        requests = [
+            models.QueryRequest(
+                query=models.SparseVector(indices=[index], values=[1.0]),
+                using=form.SPARSE,
+                limit=1,
+                with_vector=[form.SPARSE],
+            )
+            for index in indices
+        ]
+        return form.idf(indices, self._query(requests))
+
     def fetch(self, ids: Sequence[str], *, sentences: bool = False) -> dict[str, StoredChunk]:
         """See `Store`."""
         points = self._retrieve([form.point_id(key) for key in ids], vectors=[form.SENTENCES] if sentences else False)
@@ -212,11 +234,6 @@ class ServerStore:
     def close(self) -> None:
         """See `Store`."""
         self._client.close()
-
-    def _marked(self, record: DocumentRecord) -> DocumentRecord:
-        """The record as it is now, marked as being updated, so that a crash leaves a trace."""
-        current = self.record(record.id)
-        return replace(current or replace(record, content_hash="", generation="", n_chunks=0, n_terms=0), settling=True)
 
     def _count(self, kind: str) -> int:
         with translated():

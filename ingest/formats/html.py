@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Iterable
 from html.parser import HTMLParser
+
+from core.errors import InputError
+from core.types import MetadataValue
+from ingest.formats.content import Content, fence, table
+from ingest.formats.described import describe
+from ingest.formats.text import decode_html
 
 # Repeated over every page of a site this makes near-duplicates and hubs, and says nothing about the page.
 FURNITURE_TAGS = frozenset(
@@ -15,6 +22,7 @@ FURNITURE_CLASSES = frozenset(
     (
         *("sphinxsidebar", "related", "headerlink", "footer", "breadcrumb", "breadcrumbs", "navbar", "sidebar"),
         *("navheader", "navfooter", "wy-nav-side", "rst-footer-buttons", "skip-link", "linenos", "site-footer", "toc"),
+        *("toctree-wrapper", "contents-toc", "page-toc", "prev-next-area", "edit-this-page", "skip-nav"),
     )
 )
 VOID_TAGS = frozenset(
@@ -33,8 +41,29 @@ _BREAK = "\0"  # stands for <br>: a newline of the source is a mere space
 _LANGUAGE = re.compile(r"(?:language|lang|highlight)-(\w+)")
 
 
-def render(page: str) -> tuple[str, str]:
-    """Title and Markdown text of an HTML page; the text is empty where the page holds none of its own.
+# Names under which pages state what `describe` calls author, created and modified; the earlier ones win.
+_AUTHOR = ("author", "article:author", "dc.creator", "dcterms.creator", "citation_author", "parsely-author")
+_CREATED = (
+    *("article:published_time", "dc.date.issued", "dcterms.created", "dcterms.issued", "dc.date", "dcterms.date"),
+    *("datepublished", "pubdate", "publish_date", "citation_publication_date", "date"),
+)
+_MODIFIED = ("article:modified_time", "dcterms.modified", "datemodified", "last-modified", "og:updated_time", "revised")
+_LANGUAGE_NAMES = ("dc.language", "dcterms.language", "content-language", "language", "og:locale")
+
+
+def read_html(data: bytes) -> Content:
+    """A page's own text, in the encoding that it declares.
+
+    Raises `InputError` for what isn't text, and for a page without text of its own.
+    """
+    content = render(decode_html(data))
+    if not content.text.strip():
+        raise InputError("holds no text besides navigation and scripts.")
+    return content
+
+
+def render(page: str) -> Content:
+    """Markdown text, title and metadata of an HTML page; the text is empty where the page holds none of its own.
 
     The title is the first `<h1>` where `<title>` only adds the site's name to it, else `<title>`. Where the page
     marks its main content (`<main>`, `role="main"`), nothing else is taken.
@@ -47,7 +76,7 @@ def render(page: str) -> tuple[str, str]:
     title = " ".join(renderer.title.split())
     if renderer.first_h1 and (not title or renderer.first_h1 in title):
         title = renderer.first_h1
-    return title, text
+    return Content(text, "markdown", title, metadata=renderer.metadata())
 
 
 class _Renderer(HTMLParser):
@@ -59,6 +88,7 @@ class _Renderer(HTMLParser):
         self.main_blocks: list[str] = []
         self.title = ""
         self.first_h1 = ""
+        self._stated: dict[str, list[str]] = {}  # what <meta> elements say, by their name in lower case
         self._open: list[tuple[str, bool, bool]] = []  # tag, left out, part of the main content
         self._counts: Counter[str] = Counter()
         self._text: list[str] = []
@@ -71,6 +101,8 @@ class _Renderer(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         given = {name: value or "" for name, value in attrs}
+        if tag in ("html", "meta"):
+            self._take_statement(tag, given)
         if self._rows is not None and tag in _BREAKS_TABLE:
             self._spill_table()
         if tag not in INLINE_TAGS:
@@ -107,6 +139,21 @@ class _Renderer(HTMLParser):
         elif not is_out:
             self._text.append(data.replace(_BREAK, ""))
 
+    def metadata(self) -> dict[str, MetadataValue]:
+        """What the page says of itself, under common names."""
+
+        def first(names: Iterable[str]) -> str:
+            return next((self._stated[name][0] for name in names if name in self._stated), "")
+
+        return describe(
+            author=next((self._stated[name] for name in _AUTHOR if name in self._stated), ()),
+            created=first(_CREATED),
+            modified=first(_MODIFIED),
+            language=first(("lang", *_LANGUAGE_NAMES)),
+            description=first(("description", "og:description", "dc.description")),
+            keywords=[word.strip() for word in first(("keywords",)).split(",")],
+        )
+
     def finish(self) -> None:
         """Take in what the page left open."""
         if self._rows is not None:
@@ -123,6 +170,15 @@ class _Renderer(HTMLParser):
         text = "\n".join(line for line in lines if line)
         if text:
             self._add(text)
+
+    def _take_statement(self, tag: str, given: dict[str, str]) -> None:
+        if tag == "html":
+            name, value = "lang", given.get("lang") or given.get("xml:lang") or ""
+        else:
+            name = given.get("name") or given.get("property") or given.get("itemprop") or given.get("http-equiv") or ""
+            value = given.get("content", "")
+        if name and (value := " ".join(value.split())):
+            self._stated.setdefault(name.strip().lower(), []).append(value)
 
     def _begin_block(self, tag: str, given: dict[str, str]) -> None:
         if self._rows is not None and tag not in ("tr", "td", "th", "caption"):
@@ -176,7 +232,7 @@ class _Renderer(HTMLParser):
 
     def _close_cell(self) -> None:
         if self._is_in_cell and self._rows:
-            self._rows[-1].append(self._take_line().replace("|", "\\|"))
+            self._rows[-1].append(self._take_line())
         self._is_in_cell = False
 
     def _add_heading(self, level: int) -> None:
@@ -189,20 +245,14 @@ class _Renderer(HTMLParser):
         self._append("#" * level + " " + title)
 
     def _add_code(self, code: str) -> None:
-        code = code.strip("\n").rstrip()
-        if code.strip():
-            fence = "`" * max(3, 1 + max((len(run) for run in re.findall(r"`+", code)), default=0))
-            self._add(f"{fence}{self._language}\n{code}\n{fence}")
+        if block := fence(code, self._language):
+            self._add(block)
 
     def _add_table(self) -> None:
         self._close_cell()
-        rows = [row for row in self._rows or () if any(row)]
-        self._rows = None
-        if not rows:
-            return
-        width = max(len(row) for row in rows)
-        lines = ["| " + " | ".join([*row, *[""] * (width - len(row))]) + " |" for row in rows]
-        self._append("\n".join([lines[0], "|" + " --- |" * width, *lines[1:]]))
+        rows, self._rows = self._rows or (), None
+        if block := table(rows):
+            self._append(block)
 
     def _spill_table(self) -> None:
         """Treat a table that holds blocks as layout: its cells are blocks of their own."""

@@ -2,135 +2,190 @@
 
 from __future__ import annotations
 
-import re
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import ctypes
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import TYPE_CHECKING
 
 from core.errors import InputError
+from core.types import MetadataValue
+from ingest.formats.content import Content, join_blocks, one_line
+from ingest.formats.described import describe
+from ingest.formats.pdf_layout import Line, Mark, read_layout
 
-MAX_HEADING_CHARS = 120  # layout analysis takes an emphasised sentence for a heading; real ones are short
-MIN_REPEATS = 3  # pages that must share a running head before it is left out
+if TYPE_CHECKING:
+    from pypdfium2 import PdfDocument, PdfTextPage
 
-_SOFT_HYPHEN = re.compile("[\x02\u00ad]\\s*")  # what PDF readers give for a hyphen that only divides a line's last word
-_PAGE_NUMBER = re.compile(r"^\d+\b|\b\d+$")
-_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+N_SAMPLES = 5  # characters of a line whose font is asked for: the first, the last and some between
+BOLD_WEIGHT = 600  # 400 is regular, 700 bold
+CELL_GAP = 1.5  # of the font size: a wider gap on a line lies between two cells, not between two words
+MAX_BOOKMARKS = 20_000
 
-
-@dataclass(frozen=True, slots=True)
-class PdfText:
-    """Markdown text of a PDF; `page_starts[i]` is the offset at which page `i + 1` begins, an empty page included."""
-
-    title: str
-    text: str
-    page_starts: tuple[int, ...]
+_FIXED_PITCH = 1  # the flag of a font descriptor, ISO 32000-1, table 123
+_BOLD_FONTS = ("bold", "black", "heavy")  # a font that isn't embedded has its name, but no weight of its own
+_CODE_FONTS = ("mono", "courier", "consol", "typewriter", "cmtt", "menlo", "inconsolata", "-tt", "fixed")
 
 
-def read_pdf(data: bytes) -> PdfText:
-    """The text of a PDF, headings marked, words divided at line ends joined, running heads left out.
+def read_pdf(data: bytes) -> Content:
+    """The text of a PDF, headings marked, words divided at line ends joined, code fenced, running heads and tables of
+    contents left out.
+
+    Read with PDFium itself and not by kreuzberg (4.10), whose structure takes page numbers and list items for headings,
+    joins the lines of code, and now and then writes "fi" for a quotation mark or `#` of its own accord.
 
     Raises `InputError` for a PDF that is broken, encrypted, or holds no text (a scan: characters aren't recognised
     in images).
     """
-    import kreuzberg  # loads 80 MB of Rust
+    import pypdfium2  # loads a 7 MB library
 
-    config = kreuzberg.ExtractionConfig(
-        use_cache=False,
-        output_format="markdown",
-        include_document_structure=True,
-        enable_quality_processing=False,
-    )
     try:
-        result = kreuzberg.extract_bytes_sync(data, "application/pdf", config=config)
-    except Exception as error:  # kreuzberg's own errors, and panics of its Rust core
+        document = pypdfium2.PdfDocument(data)
+        try:
+            pages = [_lines(document, number) for number in range(len(document))]
+            marks = list(_marks(document))
+            about = document.get_metadata_dict()
+            language = _language(document)
+        finally:
+            document.close()
+    except pypdfium2.PdfiumError as error:
         raise InputError(_reason(data, str(error))) from None
-    nodes = result.document["nodes"] if result.document else []
-    n_pages = result.metadata.get("page_count") or max((node.get("page") or 1 for node in nodes), default=1)
-    pages: list[list[str]] = [[] for _ in range(n_pages)]
-    for node in nodes:
-        page = min(node.get("page") or 1, n_pages)
-        if block := _markdown(node["content"]):
-            pages[page - 1].append(block)
-    text, page_starts = _join(list(_without_running_heads(pages)))
+    text, starts = join_blocks(read_layout(pages, marks))
     if not text:
         raise InputError(
-            f"holds no text on its {n_pages} pages. If it is a scan, run a text recognition such as ocrmypdf first."
+            f"holds no text on its {len(pages)} pages. If it is a scan, run a text recognition such as ocrmypdf first."
         )
-    return PdfText(_clean(result.metadata.get("title") or ""), text, page_starts)
+    return Content(text, "markdown", one_line(about.get("Title") or ""), starts, metadata=_metadata(about, language))
 
 
 def _reason(data: bytes, message: str) -> str:
     """Why a PDF can't be read, in plain words instead of the library's."""
-    if "assword" in message or "ncrypt" in message or b"/Encrypt" in data[-4096:]:
+    if "assword" in message or "security" in message or b"/Encrypt" in data[-4096:]:
         return "is encrypted. Remove its password, for example with qpdf --decrypt."
     if not data[:1024].lstrip().startswith(b"%PDF"):
         return "isn't a PDF, whatever its name says: it doesn't begin with %PDF."
     return "is a broken PDF. Repair it, for example with qpdf or by printing it to a new PDF."
 
 
-def _markdown(content: dict) -> str:
-    """One node of the document's structure as a block of Markdown."""
-    kind, text = content.get("node_type"), content.get("text") or ""
-    if kind == "code":
-        return f"```\n{_CONTROL.sub('', text).rstrip()}\n```" if text.strip() else ""
-    if kind == "table":
-        return _table(content.get("grid") or {})
-    text = _clean(text)
-    if kind == "heading" and text:
-        is_heading = len(text) <= MAX_HEADING_CHARS and "\n" not in text and not text.endswith((".", ",", ";"))
-        return "#" * min(content.get("level") or 1, 6) + " " + text if is_heading else text
-    return "- " + text.replace("\n", "\n  ") if kind == "list_item" and text else text
+def _metadata(about: dict[str, str], language: str) -> dict[str, MetadataValue]:
+    return describe(
+        author=about.get("Author") or "",
+        created=about.get("CreationDate"),
+        modified=about.get("ModDate"),
+        language=language,
+        subject=one_line(about.get("Subject") or ""),
+        keywords=[word.strip() for word in (about.get("Keywords") or "").replace(";", ",").split(",")],
+    )
 
 
-def _table(grid: dict) -> str:
-    n_columns = grid.get("cols") or 0
-    rows: dict[int, dict[int, str]] = {}
-    for cell in grid.get("cells") or ():
-        text = " ".join(_clean(cell.get("content") or "").split()).replace("|", "\\|")
-        rows.setdefault(cell.get("row") or 0, {})[cell.get("col") or 0] = text
-    lines = []
-    for row in (rows[index] for index in sorted(rows)):
-        lines.append("| " + " | ".join(row.get(column, "") for column in range(n_columns)) + " |")
-    if lines and n_columns:
-        lines.insert(1, "|" + " --- |" * n_columns)
-    return "\n".join(lines) if n_columns else ""
+def _language(document: PdfDocument) -> str:
+    import pypdfium2.raw as pdfium
+
+    n_bytes = pdfium.FPDFCatalog_GetLanguage(document, None, 0)
+    buffer = ctypes.create_string_buffer(n_bytes)
+    pdfium.FPDFCatalog_GetLanguage(document, ctypes.cast(buffer, ctypes.POINTER(pdfium.FPDF_WCHAR)), n_bytes)
+    return buffer.raw.decode("utf-16-le", "ignore").rstrip("\0")
 
 
-def _clean(text: str) -> str:
-    text = _SOFT_HYPHEN.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))
-    return _CONTROL.sub("", text).strip()
+def _marks(document: PdfDocument) -> Iterator[Mark]:
+    """The document's bookmarks; those that point to no page of it are left out."""
+    for i, bookmark in enumerate(document.get_toc(max_depth=6)):
+        if i >= MAX_BOOKMARKS:
+            return
+        target = bookmark.get_dest()
+        page = target.get_index() if target else None
+        if page is not None:
+            yield Mark(bookmark.level + 1, one_line(bookmark.get_title()), page)
 
 
-def _without_running_heads(pages: Sequence[Sequence[str]]) -> Iterator[list[str]]:
-    """The pages without a first or last block that several of them share but for the page number."""
-    keys = [
-        {_running_key(block, i) for block in (page[0], page[-1])} if page else set() for i, page in enumerate(pages)
-    ]
-    repeats = Counter(key for page_keys in keys for key in page_keys)
-    for i, page in enumerate(pages):
-        kept = list(page)
-        for at in (0, -1):
-            if kept and repeats[_running_key(kept[at], i)] >= MIN_REPEATS:
-                del kept[at]
-        yield kept
+def _lines(document: PdfDocument, number: int) -> list[Line]:
+    """The lines of a page in the order of its content."""
+    page = document[number]
+    text_page = page.get_textpage()
+    try:
+        reader = _PageReader(text_page)
+        return list(reader.read())
+    finally:
+        text_page.close()
+        page.close()
 
 
-def _running_key(block: str, page: int) -> tuple[str, int | None]:
-    """A block without its page number, and by how much that differs from the page's place in the file."""
-    text = block.lstrip("#- ").strip()
-    found = _PAGE_NUMBER.search(text) if len(text) <= MAX_HEADING_CHARS else None
-    if not found or len(found[0]) > 9:
-        return text, None
-    return _PAGE_NUMBER.sub("", text, count=1).strip(), int(found[0]) - page
+class _PageReader:
+    """Asks PDFium for the characters of a page and for place and font of a few in every line."""
 
+    def __init__(self, text_page: PdfTextPage):
+        import pypdfium2.raw as pdfium
 
-def _join(pages: Sequence[Sequence[str]]) -> tuple[str, tuple[int, ...]]:
-    """The pages' blocks in one text, and each page's first offset; an empty page begins where the next one does."""
-    parts: list[str] = []
-    starts, length = [], 0
-    for blocks in pages:
-        starts.append(length + (2 if parts else 0))
-        for block in blocks:
-            parts.append(block)
-            length += (2 if len(parts) > 1 else 0) + len(block)
-    return "\n\n".join(parts), tuple(min(start, length) for start in starts)
+        self._pdfium = pdfium
+        self._page = text_page
+        self._box = tuple(ctypes.c_double() for _ in range(4))
+        self._name = ctypes.create_string_buffer(128)
+        self._flags = ctypes.c_int()
+        self._fonts: dict[tuple[bytes, int], tuple[bool, bool]] = {}
+
+    def read(self) -> Iterator[Line]:
+        """Every line that holds more than whitespace."""
+        text = self._text()
+        start = 0
+        for part in text.split("\r\n"):
+            inked = [start + i for i, character in enumerate(part) if not character.isspace()]
+            if inked:
+                yield self._line(text, inked)
+            start += len(part) + 2
+
+    def _text(self) -> str:
+        """One character for each of PDFium's, so that offsets are its indices."""
+        n_characters = self._page.count_chars()
+        text = self._page.get_text_range() if n_characters > 0 else ""
+        if len(text) == n_characters:
+            return text
+        codes = (self._pdfium.FPDFText_GetUnicode(self._page, i) for i in range(n_characters))
+        return "".join(map(chr, codes))
+
+    def _line(self, text: str, inked: list[int]) -> Line:
+        first, last = inked[0], inked[-1]
+        samples = sorted({inked[i * (len(inked) - 1) // (N_SAMPLES - 1)] for i in range(N_SAMPLES)})
+        left, _, bottom, _ = self._place(first)
+        right = self._place(last)[1]
+        fonts = [self._font(i) for i in samples]
+        size = max(self._pdfium.FPDFText_GetFontSize(self._page, i) for i in (first, last))
+        return Line(
+            text=text[first : last + 1],
+            left=left,
+            right=right,
+            bottom=bottom,
+            size=round(size, 1),
+            is_mono=all(is_mono for is_mono, _ in fonts),
+            is_bold=all(is_bold for _, is_bold in fonts),
+            cells=tuple(self._cells(text, inked, size)),
+        )
+
+    def _cells(self, text: str, inked: list[int], size: float) -> Iterator[tuple[float, float, str]]:
+        """Left and right edge and text of the parts of a line that wide gaps divide."""
+        begin = inked[0]
+        for before, after in pairwise(inked):
+            if after > before + 1:
+                end, resume = self._place(before)[1], self._place(after)[0]
+                if resume - end > CELL_GAP * size:
+                    yield self._place(begin)[0], end, text[begin : before + 1]
+                    begin = after
+        if begin != inked[0]:
+            yield self._place(begin)[0], self._place(inked[-1])[1], text[begin : inked[-1] + 1]
+
+    def _place(self, i: int) -> tuple[float, float, float, float]:
+        """Left, right, bottom and top of a character, in points."""
+        self._pdfium.FPDFText_GetCharBox(self._page, i, *self._box)
+        left, right, bottom, top = (side.value for side in self._box)
+        return left, right, bottom, top
+
+    def _font(self, i: int) -> tuple[bool, bool]:
+        """Whether a character's font is one of fixed pitch, and whether it is bold."""
+        self._pdfium.FPDFText_GetFontInfo(self._page, i, self._name, len(self._name), self._flags)
+        key = (self._name.value, self._flags.value)
+        if key not in self._fonts:
+            name = key[0].decode("utf-8", "replace").lower()
+            is_bold = any(part in name for part in _BOLD_FONTS)
+            self._fonts[key] = (
+                bool(key[1] & _FIXED_PITCH) or any(part in name for part in _CODE_FONTS),
+                is_bold or self._pdfium.FPDFText_GetFontWeight(self._page, i) >= BOLD_WEIGHT,
+            )
+        return self._fonts[key]

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from core.types import Document
 from ingest.extract import load
 from ingest.formats.html import render
 from ingest.sources import discover
+from tests.ingest.formats.files import docx, epub, paragraph, pdf, pptx, shape, xlsx
 
 
 def load_bytes(tmp_path: Path, name: str, content: str | bytes) -> Document:
@@ -26,44 +28,6 @@ def reason(tmp_path: Path, name: str, content: str | bytes) -> str:
     with pytest.raises(InputError) as caught:
         load_bytes(tmp_path, name, content)
     return str(caught.value)
-
-
-def pdf(pages: list[list[tuple[int, str]]], title: str = "", trailer: str = "") -> bytes:
-    """A PDF of the given pages, each a list of (font size, line)."""
-    contents = []
-    for lines in pages:
-        drawn, y = [], 760
-        for size, line in lines:
-            y -= 2 * size
-            escaped = line.replace("\\", r"\\").replace("(", r"\(").replace(")", r"\)")
-            drawn.append(f"BT /F1 {size} Tf 60 {y} Td ({escaped}) Tj ET")
-        contents.append("\n".join(drawn))
-    kids = " ".join(f"{4 + 2 * i} 0 R" for i in range(len(pages)))
-    objects = [
-        "<< /Type /Catalog /Pages 2 0 R >>",
-        f"<< /Type /Pages /Kids [{kids}] /Count {len(pages)} >>",
-        "<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica /Encoding /WinAnsiEncoding >>",
-    ]
-    for i, content in enumerate(contents):
-        resources = "/MediaBox [0 0 612 792] /Resources << /Font << /F1 3 0 R >> >>"
-        objects.append(f"<< /Type /Page /Parent 2 0 R {resources} /Contents {5 + 2 * i} 0 R >>")
-        objects.append(f"<< /Length {len(content.encode('cp1252'))} >>\nstream\n{content}\nendstream")
-    objects.append(f"<< /Title ({title}) >>")
-    out, offsets = b"%PDF-1.4\n", []
-    for number, body in enumerate(objects, start=1):
-        offsets.append(len(out))
-        out += f"{number} 0 obj\n{body}\nendobj\n".encode("cp1252")
-    table = "".join(f"{offset:010} 00000 n \n" for offset in offsets)
-    end = f"trailer\n<< /Size {len(objects) + 1} /Root 1 0 R /Info {len(objects)} 0 R {trailer} >>"
-    return out + f"xref\n0 {len(objects) + 1}\n0000000000 65535 f \n{table}{end}\nstartxref\n{len(out)}\n%%EOF".encode()
-
-
-PARAGRAPH = [
-    (11, "Granite is a coarse rock that cools slowly, deep below the surface."),
-    (11, "Its grains can be seen with the naked eye; feldspar gives"),
-    (11, "it the colour that café tables and kitchen tops are known for."),
-    (11, "Where it weathers, sand and clay remain."),
-]
 
 
 def test_plain_text(tmp_path):
@@ -166,7 +130,7 @@ TAGS = (
 def test_html_loses_no_text_however_its_tags_are_mixed_up(tags):
     words = [f"w{i}x" for i in range(len(tags) + 1)]
     page = words[0] + "".join((f"<{tag}>" if tag else " ") + word for tag, word in zip(tags, words[1:], strict=True))
-    _, text = render(page)
+    text = render(page).text
     assert sorted(re.findall(r"w\d+x", text)) == sorted(words)
 
 
@@ -179,48 +143,6 @@ def test_html_declares_its_encoding(tmp_path):
 def test_hostile_html_takes_linear_time(tmp_path):
     assert load_bytes(tmp_path, "a.html", "<div>" * 100_000 + "deep" + "</p></div>" * 50_000).text == "deep"
     assert len(load_bytes(tmp_path, "b.html", "<ul>" + "<li>x" * 50_000).text.split("\n")) == 50_000
-
-
-def test_pdf_pages_and_headings(tmp_path):
-    pages = [
-        [(24, "The Stones"), *PARAGRAPH],
-        [],
-        [(18, "Granite"), *PARAGRAPH, (11, "Naïve only here.")],
-        [(18, "Basalt"), *PARAGRAPH],
-    ]
-    document = load_bytes(tmp_path, "a.pdf", pdf(pages, title="On stones"))
-    assert (document.title, document.markup) == ("On stones", "markdown")
-    starts = document.page_starts
-    assert len(starts) == 4
-    assert starts[0] == 0 < starts[1] == starts[2] < starts[3]
-    assert document.text[starts[2] :].lstrip("# ").startswith("Granite")
-    assert document.text[starts[3] :].lstrip("# ").startswith("Basalt")
-    assert starts[2] < document.text.index("Naïve only here.") < starts[3]
-    assert "# The Stones" in document.text
-    assert document.text.count("café tables") == 3
-    assert document.metadata == {"format": "pdf", "source": "a.pdf"}
-
-
-def test_pdf_running_heads_are_left_out(tmp_path):
-    pages = [[(9, f"Handbook of stones {i + 7}"), *PARAGRAPH, (11, f"Body {i}.")] for i in range(5)]
-    text = load_bytes(tmp_path, "a.pdf", pdf(pages)).text
-    assert "Handbook" not in text
-    assert "Body 3." in text
-
-
-@pytest.mark.parametrize(
-    ("content", "expected"),
-    [
-        (pdf([PARAGRAPH])[:400], "broken PDF"),
-        (b"just text", "isn't a PDF"),
-        (pdf([PARAGRAPH], trailer="/Encrypt << /Filter /Standard /V 1 /R 2 /O (x) /U (x) /P -4 >>"), "encrypted"),
-        (pdf([[], []]), "holds no text on its 2 pages"),
-    ],
-)
-def test_pdf_that_cannot_be_used(tmp_path, content, expected):
-    message = reason(tmp_path, "a.pdf", content)
-    assert expected in message
-    assert "Pdfium" not in message
 
 
 def beir(tmp_path: Path, **record) -> Document:
@@ -242,3 +164,62 @@ def test_beir_line(tmp_path):
 def test_beir_metadata_that_cannot_be_filtered_by(tmp_path, value):
     with pytest.raises(InputError, match="metadata 'bad'"):
         beir(tmp_path, metadata={"bad": value})
+
+
+def test_every_format_of_file_is_read(tmp_path):
+    page = "<title>T</title><p>Text.</p>"
+    notebook = {"cells": [{"cell_type": "markdown", "source": "# N"}], "metadata": {}}
+    files = {
+        "a.docx": (docx(paragraph("Word.")), "Word.", "markdown", "docx"),
+        "a.pptx": (pptx([shape("Slide.", kind="title")]), "# Slide.", "markdown", "pptx"),
+        "a.xlsx": (xlsx({"S": [["a", "b"]]}), "# S\n\n| a | b |\n| --- | --- |", "markdown", "xlsx"),
+        "a.epub": (epub({"a.xhtml": "<p>Book.</p>"}), "Book.", "markdown", "epub"),
+        "a.pdf": (pdf([[(11, "Paper.")]]), "Paper.", "markdown", "pdf"),
+        "a.eml": (b"Subject: s\n\nMail.", "Subject: s\n\nMail.", "text", "eml"),
+        "a.ipynb": (json.dumps(notebook).encode(), "# N", "markdown", "notebook"),
+        "a.csv": (b"a;b\n1;2\n", "| a | b |\n| --- | --- |\n| 1 | 2 |", "markdown", "csv"),
+        "a.tsv": (b"a\tb, c\n1\t2\n", "| a | b, c |\n| --- | --- |\n| 1 | 2 |", "markdown", "tsv"),
+        "a.json": (b'{"k": 1}', "- k: 1", "markdown", "json"),
+        "a.xhtml": (page.encode(), "Text.", "markdown", "html"),
+        "a.rst": (b"T\n=\n", "T\n=\n", "text", "rst"),
+        "a.rs": (b"fn f() {}\n", "fn f() {}\n", "code:rust", "code"),
+        "a.sh": (b"exit 0\n", "exit 0\n", "code:shell", "code"),
+    }
+    for name, (data, text, markup, form) in files.items():
+        document = load_bytes(tmp_path, name, data)
+        assert (document.text, document.markup) == (text, markup)
+        assert (document.metadata["format"], document.metadata["source"]) == (form, name)
+
+
+def test_pages_of_a_document_have_names(tmp_path):
+    document = load_bytes(tmp_path, "a.pptx", pptx([shape("One", kind="title"), shape("Two", kind="title")]))
+    assert document.page_names == ("slide 1", "slide 2")
+    assert document.text[document.page_starts[1] :] == "# Two"
+
+
+def test_titles_are_the_sources_own_or_the_files_name(tmp_path):
+    own = load_bytes(tmp_path, "a.md", "# Own\n")
+    named = load_bytes(tmp_path, "notes.md", "No heading.\n")
+    code = load_bytes(tmp_path, "notes.py", "x = 1\n")
+    assert [(each.title, each.has_own_title) for each in (own, named, code)] == [
+        *(("Own", True), ("notes", False), ("notes.py", False))
+    ]
+
+
+def test_too_much_text_is_refused(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("é" * 2000)
+    [source] = discover([str(path)])
+    assert load(source, max_text_chars=2000).document.text == "é" * 2000
+    with pytest.raises(
+        InputError, match="holds 2,000 characters of text, more than the limit of 1,999; raise max_text_mb"
+    ):
+        load(source, max_text_chars=1999)
+
+
+def test_what_the_user_says_of_a_document_outweighs_what_it_says_itself(tmp_path):
+    path = tmp_path / "a.md"
+    path.write_text("---\nauthor: Ann\nformat: own\n---\nText.\n")
+    [source] = discover([str(path)])
+    metadata = load(replace(source, metadata={"author": "Bob"})).document.metadata
+    assert metadata == {"author": "Bob", "format": "markdown", "source": "a.md"}

@@ -1,0 +1,44 @@
+"""All that an index holds, in a form that two indexes can be compared by."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+
+import numpy as np
+
+from core.index import Index
+from core.types import Chunk, DocumentRecord
+from search.retriever import Retriever
+
+
+def documents(index: Index) -> dict[str, DocumentRecord]:
+    """Every record whole, by document id."""
+    return {record.id: index.store.record(record.id) for record in index.store.records()}
+
+
+def chunks(index: Index) -> dict[str, Chunk]:
+    """Every chunk by id."""
+    return {found.chunk.id: found.chunk for found in index.scan()}
+
+
+def assert_same(one: Index, other: Index, queries: tuple[str, ...]) -> None:
+    """Both hold the same documents and chunks with the same vectors, and give the same answers."""
+
+    def settled(index: Index) -> dict[str, DocumentRecord]:
+        return {key: replace(record, settling=False) for key, record in documents(index).items()}
+
+    assert settled(one) == settled(other)
+    assert chunks(one) == chunks(other)
+    for left, right in zip(one.scan(), other.scan(), strict=True):
+        assert left.chunk.id == right.chunk.id
+        np.testing.assert_allclose(left.dense, right.dense, atol=2e-6)
+        np.testing.assert_allclose(left.sentences, right.sentences, atol=2e-3)  # kept as float16
+    for query in queries:
+        for mode in ("hybrid", "dense", "sparse"):
+            assert answers(one, query, mode) == answers(other, query, mode)
+
+
+def answers(index: Index, query: str, mode: str = "hybrid") -> list[dict]:
+    """Hits with their scores to 4 decimals: what is left out are roundings of the engine."""
+    found = Retriever(index).search(query, 5, mode)
+    return [asdict(hit.chunk) | {"score": round(hit.score, 4)} for hit in found.hits]
