@@ -5,8 +5,10 @@ from __future__ import annotations
 import heapq
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Annotated, Any
 
+import anyio
 import anyio.to_thread
 from fastapi import APIRouter, Depends, FastAPI, Query, Response
 from fastapi.openapi.utils import get_openapi
@@ -17,7 +19,9 @@ from starlette.convertors import Convertor, register_url_convertor
 
 from api import pages, problems
 from api.access import Access, parse_keys
+from api.described import describe_record, read_document
 from api.failures import http_status
+from api.live import LiveIndex
 from api.schemas import (
     MAX_FILTER_CHARACTERS,
     MAX_PAGE,
@@ -25,21 +29,22 @@ from api.schemas import (
     DocumentAnswer,
     DocumentsAnswer,
     DocumentText,
+    IndexStatus,
     Problem,
     SearchAnswer,
     SearchRequest,
     Status,
 )
 from core.errors import DependencyError, InputError, LimpidError, NotFound
-from core.index import Index
+from core.index import Index, describe_store
 from core.settings import Settings
-from core.types import DocumentRecord
 from search.results import results_json
 from search.retriever import MODES, Retriever
 
 VERSION = "1"
 # Requests that work at the same time; more wait. Each thread keeps an inference request of its own.
 N_THREADS = 16
+REFRESH_S = 1.0  # how soon another generation, made by `limpid reindex`, is served
 N_SHOWN, N_SHOWN_MOST = 10, 100  # hits on the search page: at first, and at most
 
 
@@ -56,37 +61,48 @@ class _AnyText(Convertor[str]):
 
 
 def create_app(index: Index, settings: Settings) -> FastAPI:
-    """The application over an open index. It never closes the index: whoever opened it does, after serving.
+    """The application over an open index, which whoever opened it closes after serving.
 
+    Where `limpid reindex` puts another generation in its place, the application moves to that by itself.
     Raises `ConfigError` where `settings.api_keys` is set but holds no key.
     """
     keys = parse_keys(settings.api_keys)
-    retriever = Retriever(index, settings.candidates, settings.dense_weight)
+    live = LiveIndex(index, settings)
     app = FastAPI(
         title="Limpid",
         version=VERSION,
         description="Retrieval-augmented search. Failures are problem documents (RFC 9457).",
         docs_url=None,  # the interactive pages load from another host
         redoc_url=None,
-        lifespan=_lifespan,
+        lifespan=partial(_lifespan, live),
     )
     app.add_middleware(Access, keys=keys)
     problems.install(app)
-    app.include_router(_api(index, retriever, bool(keys)))
-    app.include_router(_health(index))
-    app.include_router(_pages(index, retriever, settings.dense_weight))
+    app.include_router(_api(live, bool(keys)))
+    app.include_router(_health(live))
+    app.include_router(_pages(live, settings.dense_weight))
     app.mount("/static", StaticFiles(directory=pages.STATIC))
     app.openapi = lambda: _openapi(app)
     return app
 
 
 @asynccontextmanager
-async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+async def _lifespan(live: LiveIndex, app: FastAPI) -> AsyncIterator[None]:
     anyio.to_thread.current_default_thread_limiter().total_tokens = N_THREADS
-    yield
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(_refresh, live)
+        yield
+        tasks.cancel_scope.cancel()
+    live.close()
 
 
-def _api(index: Index, retriever: Retriever, is_locked: bool) -> APIRouter:
+async def _refresh(live: LiveIndex) -> None:
+    while True:
+        await anyio.sleep(REFRESH_S)
+        await anyio.to_thread.run_sync(live.refresh)
+
+
+def _api(live: LiveIndex, is_locked: bool) -> APIRouter:
     """The versioned API. `Access` checks the key before anything is read; here it is only described."""
     register_url_convertor("any_text", _AnyText())
     bearer = HTTPBearer(auto_error=False, scheme_name="key", description="One of the server's API keys.")
@@ -101,7 +117,11 @@ def _api(index: Index, retriever: Retriever, is_locked: bool) -> APIRouter:
         summary="Find the passages that answer a query",
     )
     def search(body: SearchRequest) -> dict:
-        results = retriever.search(body.query, body.k, body.mode, body.fusion, body.filter, body.explain)
+        results = live.answer(
+            lambda _, retriever: retriever.search(
+                body.query, body.k, body.mode, body.fusion, body.filter, body.explain, body.passage
+            )
+        )
         return results_json(results, explain=body.explain)
 
     @router.get(
@@ -113,19 +133,26 @@ def _api(index: Index, retriever: Retriever, is_locked: bool) -> APIRouter:
         limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 100,
         after: Annotated[str | None, Query(description="Start behind this id: the `next` of the last page.")] = None,
     ) -> DocumentsAnswer:
-        return _page(index, limit, after)
+        return live.answer(lambda index, _: _page(index, limit, after))
 
     @router.get(
         "/documents/{document_id:any_text}",
         responses=problems.documented(404, 422, *common),
+        response_model_exclude_unset=True,
         summary="One document with its text",
         description="Percent-encode the id, slashes included.",
     )
-    def document(document_id: str) -> DocumentText:
-        record = index.store.record(document_id)
-        if record is None or not record.generation:
+    def document(
+        document_id: str, chunks: Annotated[bool, Query(description="Add its chunks, by position.")] = False
+    ) -> DocumentText:
+        found = live.answer(lambda index, _: read_document(index.store, document_id, chunks=chunks))
+        if found is None:
             raise NotFound(f"There is no document {document_id!r}. GET /v1/documents lists them.")
-        return DocumentText(**_described(record), text=record.text)
+        return DocumentText(**found)
+
+    @router.get("/status", responses=problems.documented(*common), summary="What the index holds and how it was made")
+    def status() -> IndexStatus:
+        return IndexStatus(**live.answer(lambda index, _: describe_store(index.store, index.meta, index.generation)))
 
     return router
 
@@ -143,21 +170,11 @@ def _page(index: Index, limit: int, after: str | None) -> DocumentsAnswer:
                     yield record
 
     found = heapq.nsmallest(limit + 1, wanted(), key=lambda record: record.id)
-    listed = [DocumentAnswer(**_described(record)) for record in found[:limit]]
+    listed = [DocumentAnswer(**describe_record(record)) for record in found[:limit]]
     return DocumentsAnswer(documents=listed, total=total, next=listed[-1].id if len(found) > limit else None)
 
 
-def _described(record: DocumentRecord) -> dict[str, Any]:
-    return {
-        "id": record.id,
-        "uri": record.uri,
-        "title": record.title,
-        "n_chunks": record.n_chunks,
-        "metadata": dict(record.metadata),
-    }
-
-
-def _health(index: Index) -> APIRouter:
+def _health(live: LiveIndex) -> APIRouter:
     router = APIRouter()
 
     @router.get("/healthz", summary="Whether the process lives")
@@ -171,8 +188,7 @@ def _health(index: Index) -> APIRouter:
     )
     def readyz() -> Status:
         try:
-            index.embedder.encode_query("ready")
-            index.store.count_chunks()
+            live.answer(lambda index, _: (index.embedder.encode_query("ready"), index.store.count_chunks()))
         except Exception as error:  # whatever it is, the server isn't ready
             raise DependencyError(f"Not ready: {error!r}") from error
         return Status(status="ready")
@@ -180,7 +196,7 @@ def _health(index: Index) -> APIRouter:
     return router
 
 
-def _pages(index: Index, retriever: Retriever, dense_weight: float) -> APIRouter:
+def _pages(live: LiveIndex, dense_weight: float) -> APIRouter:
     router = APIRouter(default_response_class=HTMLResponse, include_in_schema=False)
 
     @router.get("/")
@@ -189,23 +205,25 @@ def _pages(index: Index, retriever: Retriever, dense_weight: float) -> APIRouter
             "query": q,
             "mode": mode if mode in MODES else "hybrid",
             "filter": filter,
-            "fields": sorted(index.meta.fields),
+            "fields": live.answer(lambda index, _: sorted(index.meta.fields)),
             "results": None,
             "hits": [],
             "error": None,
             "n_more": None,
         }
+
+        def found(index: Index, retriever: Retriever) -> dict[str, Any]:
+            results = retriever.search(q, limit, mode, "convex", filter, explain=True)
+            n_more = min(N_SHOWN_MOST, 3 * limit) if len(results.hits) == limit < N_SHOWN_MOST else None
+            hits = pages.shown_hits(results, index.analyzer, dense_weight)
+            return {"results": results, "hits": hits, "n_more": n_more}
+
+        def counted(index: Index, _: Retriever) -> dict[str, Any]:
+            return {"n_chunks": index.store.count_chunks(), "n_documents": index.store.count_documents()}
+
         try:
-            if q.strip():
-                limit = _shown_limit(q, filter, k)
-                results = retriever.search(q, limit, mode, "convex", filter, explain=True)
-                shown["results"] = results
-                shown["hits"] = pages.shown_hits(results, index.analyzer, dense_weight)
-                if len(results.hits) == limit < N_SHOWN_MOST:
-                    shown["n_more"] = min(N_SHOWN_MOST, 3 * limit)
-            else:
-                shown["n_chunks"] = index.store.count_chunks()
-                shown["n_documents"] = index.store.count_documents()
+            limit = _shown_limit(q, filter, k) if q.strip() else N_SHOWN
+            shown |= live.answer(found if q.strip() else counted)
         except LimpidError as error:
             shown["error"], _ = problems.public_detail(error)
             return pages.search_page(http_status(error)[0], **shown)

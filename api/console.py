@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from api.failures import DONE_WITH_FAILURES, INTERRUPTED, exit_code
-from core.errors import IndexLocked, InputError, LimpidError
+from core.errors import InputError, LimpidError
 
 if TYPE_CHECKING:
     from core.settings import Settings
@@ -130,20 +130,3 @@ def _exit_usage(error: Exception, wants_json: bool) -> NoReturn:
         fg="red",
     )
     sys.exit(DONE_WITH_FAILURES)
-
-
-@contextmanager
-def lock_explained(settings: Settings) -> Iterator[None]:
-    """Say who holds a locked index, and what to do, where a running server has left its address."""
-    from api.holder import read_holder
-
-    try:
-        yield
-    except IndexLocked as error:
-        holder = read_holder(settings.index)
-        if holder is None:
-            raise
-        raise IndexLocked(
-            f"The index {settings.index} is served by `limpid serve` at {holder.url} (process {holder.pid}). "
-            "Searches go through that server; for this command, stop it first."
-        ) from error

@@ -15,6 +15,7 @@ MAX_PAGE = 1000  # documents to a page of the list
 
 Mode = Literal["hybrid", "dense", "sparse"]
 Fusion = Literal["convex", "rrf", "dbsf", "tuned"]
+PassageKind = Literal["chunk", "sentences", "section"]
 Metadata = dict[str, MetadataValue]
 
 
@@ -33,6 +34,9 @@ class SearchRequest(BaseModel):
         description='Condition on fields, such as `year >= 2020 and lang = "en"`.',
     )
     explain: bool = Field(False, description="Add the matched terms and what fusion made of each leg.")
+    passage: PassageKind = Field(
+        "chunk", description="What a hit returns: its chunk, the sentences that answer, or the section around it."
+    )
 
 
 class Leg(BaseModel):
@@ -66,7 +70,7 @@ class HitAnswer(BaseModel):
     rank: int
     score: float
     document_id: str
-    chunk_id: str
+    chunk_id: str = Field(description="The chunk that the passage is, is part of, or was made from.")
     text: str
     start: int
     end: int
@@ -98,13 +102,37 @@ class DocumentAnswer(BaseModel):
     uri: str
     title: str
     n_chunks: int
+    content_hash: str = Field(description="SHA-256 of what the document was extracted from; another one, another text.")
     metadata: Metadata
+
+
+class ChunkAnswer(BaseModel):
+    """A chunk of a document. `document.text[start:end]` is its text."""
+
+    chunk_id: str
+    position: int
+    start: int
+    end: int
+    page: int | None
+    last_page: int | None
+    place: str = Field(description='What a reader calls its pages, such as "pages 3–4" or "sheet Budget".')
+    headings: list[str]
+    text: str
+    lead: str = Field(description="Header rows of the table that the chunk is a part of.")
+    also_in: list[str] = Field(description="Other documents that hold the same text.")
+    encoder_tokens: int
+    llm_tokens: int
 
 
 class DocumentText(DocumentAnswer):
     """An indexed document with the text that every offset refers to."""
 
+    markup: str = Field(description="How structure is written in the text: text, markdown or code with its language.")
+    page_starts: list[int] = Field(description="Offsets at which pages begin.")
+    page_names: list[str] = Field(description="What a reader calls the pages; empty where they are just numbered.")
+    has_own_title: bool = Field(description="False where the title is only the file's name.")
     text: str
+    chunks: list[ChunkAnswer] = Field([], description="Only with `chunks=true`.")
 
 
 class DocumentsAnswer(BaseModel):
@@ -113,6 +141,18 @@ class DocumentsAnswer(BaseModel):
     documents: list[DocumentAnswer]
     total: int = Field(description="Number of documents in the index.")
     next: str | None = Field(description="Pass it as `after` to get the next page; null on the last page.")
+
+
+class IndexStatus(BaseModel):
+    """What an index holds and how it was made."""
+
+    generation: int = Field(description="Number of the generation that answers.")
+    documents: int
+    chunks: int
+    complete: bool = Field(description="False while an ingest is at work, or was interrupted.")
+    avg_len: float = Field(description="Average length of a chunk in BM25 terms.")
+    fields: dict[str, str] = Field(description="Metadata fields that filters know, with their kind.")
+    fingerprint: dict[str, str | int | float] = Field(description="What the index was made with.")
 
 
 class Status(BaseModel):

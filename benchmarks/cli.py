@@ -35,7 +35,7 @@ def main() -> None:
             "--help": [*limpid(), "--help"],
             "bare": [sys.executable, "-c", "pass"],
         }
-        calls = {name: lambda command=command: _run(command) for name, command in commands.items()}
+        calls = {name: lambda command=command: run(command) for name, command in commands.items()}
         alternate(calls, 1)
         taken = alternate(calls, args.runs)
     times = {name: median(values) for name, values in taken.items()}
@@ -66,16 +66,18 @@ def limpid() -> list[str]:
 
 def _ingest(folder: Path, n_topics: int) -> Path:
     topics = corpus.write_files(folder / "topics", list(corpus.topics())[:n_topics])
-    _run([*limpid(), "ingest", str(topics), "--index", str(folder / "index"), "--quiet"])
+    run([*limpid(), "ingest", str(topics), "--index", str(folder / "index"), "--quiet"])
     return folder / "index"
 
 
-def _run(command: list[str]) -> None:
+def run(command: list[str]) -> str:
+    """What a command prints; ends this process where it fails."""
     # As installed: with byte code kept, even where the machine's settings forbid Python to write it.
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     if done.returncode:
         raise SystemExit(f"{' '.join(command)} ended with {done.returncode}:\n{done.stderr}")
+    return done.stdout
 
 
 if __name__ == "__main__":

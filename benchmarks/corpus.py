@@ -1,20 +1,22 @@
-"""Real text that every CPython carries: the language reference topics of `pydoc_data.topics`."""
+"""Corpora that anyone can make without a network, from the real text that every CPython carries."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
 from importlib import resources
+from itertools import chain, cycle, islice
 from pathlib import Path
 
+from benchmarks.formats import WRITERS
+from benchmarks.pages import Page, reference_pages, sources, topic_pages, topics
 from core.tokens import EncoderTokenizer
 
-
-def topics() -> dict[str, str]:
-    """The topics by name, sorted."""
-    from pydoc_data.topics import topics as texts
-
-    return dict(sorted(texts.items()))
+# Of 40 documents; a real corpus has more of the formats that people write by hand.
+SHARES = {
+    ".md": 6, ".html": 6, ".py": 5, ".pdf": 5, ".docx": 4, ".txt": 3, ".rst": 3, ".eml": 3, ".ipynb": 2, ".epub": 1,
+    ".csv": 1, ".json": 1,
+}  # fmt: skip
 
 
 def passages(tokenizer: EncoderTokenizer, n_tokens: int) -> list[str]:
@@ -37,6 +39,36 @@ def write_files(folder: Path, names: Sequence[str] | None = None) -> Path:
     for name, text in topics().items():
         if names is None or name in names:
             (folder / f"{name}.txt").write_text(text, encoding="utf-8")
+    return folder
+
+
+def write_mixed(folder: Path, n_documents: int) -> Path:
+    """`n_documents` files of the formats in `SHARES`, mixed; returns the folder.
+
+    The topics come first, then modules of the standard library. A `.py` is a module's source, another format what a
+    module says of itself, but never both of one module.
+
+    Raises `ValueError` when Python's library has too few modules for as many documents.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    dealt = [
+        suffix for _, suffix in sorted((n / share, suffix) for suffix, share in SHARES.items() for n in range(share))
+    ]
+    suffixes = list(islice(cycle(dealt), n_documents))
+    references = list(reference_pages())
+    pages = chain(topic_pages(), references)
+    described = {page.name for page in references}
+    code = (module for module in sources().items() if module[0] not in described)
+    for number, suffix in enumerate(suffixes):
+        if suffix == ".py":
+            name, text = next(code, ("", ""))
+            data = text.encode()
+        else:
+            page = next(pages, Page("", "", ()))
+            name, data = page.name, WRITERS[suffix](page)
+        if not name:
+            raise ValueError(f"This Python has text for {number} documents, not for {n_documents}.")
+        (folder / f"{number:04d}-{name}{suffix}").write_bytes(data)
     return folder
 
 

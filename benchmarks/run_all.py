@@ -20,6 +20,7 @@ TITLES = {
     "hybrid": "Hybrid search",
     "cli": "Command line",
     "quality": "Judged quality",
+    "chunking": "Passages",
 }
 QUICK = {
     "encoder": ["--passages", "32", "--queries", "30", "--rounds", "1"],
@@ -28,8 +29,9 @@ QUICK = {
     "hybrid": ["--n", "2000", "--queries", "200", "--recall-queries", "50"],
     "cli": ["--runs", "3", "--topics", "5"],
     "quality": [],
+    "chunking": ["--chunkers", "structure", "--passages", "chunk", "sentences", "--thresholds", "0.6"],
 }
-KEEPERS = ("bm25", "hybrid", "quality")
+KEEPERS = ("bm25", "hybrid", "quality", "chunking")
 
 
 def main() -> None:

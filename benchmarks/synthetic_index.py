@@ -10,14 +10,15 @@ import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 
 from benchmarks.synthetic import SyntheticCorpus
-from core.index import SCHEMA, Fingerprint, Index, Meta
+from core.fingerprint import SCHEMA, Fingerprint, Meta
+from core.index import Index
 from core.sparse import Analyzer
 from core.store.edge import EdgeStore, exists
 
@@ -90,6 +91,9 @@ def size_on_disk(folder: Path) -> int:
 
 def peak_rss_mb() -> float:
     """This process' greatest resident memory so far; pages of mapped files count."""
+    with suppress(OSError):  # the kernel's other count includes what the parent held when it started this process
+        lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) / 2**10
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
 

@@ -27,12 +27,12 @@ class ContextWriter:
 
     def shorten(self, path: tuple[str, ...], context: str, excess: int) -> str:
         """The fullest context that is at least `excess` tokens shorter than `context`."""
-        return self._fullest(path, self._count(context) - excess)
+        return self._fullest(path, self.count(context) - excess)
 
     def _fullest(self, path: tuple[str, ...], limit: int) -> str:
         if path != self._path:
             self._path, self._counts = path, {}
-        return next((context for context in self._contexts(path) if self._count(context) <= limit), "")
+        return next((context for context in self._contexts(path) if self.count(context) <= limit), "")
 
     def _contexts(self, path: Sequence[str]) -> Iterator[str]:
         """Ever shorter contexts: headings go from the outermost on, then the title from its end."""
@@ -47,7 +47,7 @@ class ContextWriter:
             if n_words:
                 yield " ".join(words[:n_words]) + CUT
 
-    def _count(self, context: str) -> int:
+    def count(self, context: str) -> int:
         """Tokens of a context without special tokens."""
         if context not in self._counts:
             self._counts[context] = self._tokenizer.count([context])[0] - self._tokenizer.n_special_tokens

@@ -55,20 +55,21 @@ class Found:
     failures: list[Failure] = field(default_factory=list)
 
 
-def find_files(names: Sequence[str]) -> Found:
+def find_files(names: Sequence[str], *, may_be_empty: bool = False) -> Found:
     """Every supported file under the named files, folders and globs, each once, in the order of the arguments.
 
     Folders are read recursively in sorted order, without hidden files and what `.limpidignore` files leave out; links
     are followed, and a file or folder reached by two names is taken once.
 
-    Raises `NotFound` for a path that doesn't exist, `InputError` for a folder or glob without any supported file.
+    Raises `NotFound` for a path that doesn't exist, `InputError` for a folder or glob without any supported file
+    unless it `may_be_empty`.
     """
     if not names:
         raise InputError("No path was given. Name a file, a folder or a glob.")
     found = Found()
     files: dict[str, str] = {}  # real path -> path as it was reached
     for name in names:
-        for path, real in _expand(name, found):
+        for path, real in _expand(name, found, may_be_empty):
             files.setdefault(real, path)
     found.files = list(files.values())
     return found
@@ -84,7 +85,7 @@ def skip_reason(name: str) -> str | None:
     return f"unsupported type {suffix}" if suffix else "no suffix"
 
 
-def _expand(name: str, found: Found) -> list[tuple[str, str]]:
+def _expand(name: str, found: Found, may_be_empty: bool) -> list[tuple[str, str]]:
     """The files under one named path, with their real paths."""
     if not name.strip() or "\0" in name:
         raise InputError(f"{name!r} is not a path. Name a file, a folder or a glob.")
@@ -102,7 +103,7 @@ def _expand(name: str, found: Found) -> list[tuple[str, str]]:
         raise NotFound(f"{name} doesn't exist or can't be reached. Check the path; the current folder is {Path.cwd()}.")
     n_skipped_before = found.skipped.total()
     files = list(_Walk(root, patterns, found))
-    if not files and not found.failures:
+    if not files and not found.failures and not may_be_empty:
         n_skipped = found.skipped.total() - n_skipped_before
         what = f"no supported file under {name}" if patterns is None else f"no supported file matches {name}"
         raise InputError(

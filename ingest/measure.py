@@ -8,6 +8,7 @@ from bisect import bisect_left
 from collections.abc import Iterator
 
 from core.tokens import EncoderTokenizer
+from ingest.graphemes import boundary_at
 
 WINDOW_CHARS = 50_000  # text given to the tokenizer at once; bounds the memory that its offsets take
 # Encoders give one token to a "word" of any length they don't know, and runs of spaces none at all. A chunk is
@@ -43,13 +44,19 @@ class TokenRuler:
     def cut(self, start: int, end: int, budget: int) -> Iterator[tuple[int, int]]:
         """A trimmed range in trimmed parts of nearly equal cost, none above `budget`, cut at whitespace if possible."""
         while (cost := self.cost(start, end)) > budget:
-            wanted = -(-cost // -(-cost // budget))
-            stop = min(self._position(start, wanted), start + wanted * MAX_CHARS_PER_TOKEN, end - 1)
-            stop = self._at_whitespace(start, max(stop, start + 1))
+            stop = self.reach(start, end - 1, -(-cost // -(-cost // budget)))
             head = self._text[start:stop].rstrip()
             yield start, start + len(head)
             start = _NOT_SPACE.search(self._text, stop).start()  # there is some: the range is trimmed
         yield start, end
+
+    def reach(self, start: int, end: int, budget: int) -> int:
+        """How far a stretch from `start` on goes that costs at most `budget`, ending at whitespace if possible.
+
+        It holds one character at least, and ends at `end` at the latest.
+        """
+        stop = min(self._position(start, budget), start + budget * MAX_CHARS_PER_TOKEN, end)
+        return self._at_whitespace(start, max(stop, start + 1))
 
     def _position(self, start: int, n_tokens: int) -> int:
         """Where `n_tokens` tokens after `start` end, or the end of the text."""
@@ -57,9 +64,11 @@ class TokenRuler:
         return self._starts[index] if index < len(self._starts) else len(self._text)
 
     def _at_whitespace(self, start: int, stop: int) -> int:
-        """The last whitespace in the second half of a range, else its end."""
+        """The last whitespace in the second half of a range, else the last end of a character."""
+        if stop >= len(self._text) or self._text[stop].isspace():
+            return stop
         words = self._text[(start + stop) // 2 : stop + 1].rsplit(maxsplit=1)
-        return stop + 1 - len(words[1]) if len(words) == 2 and not self._text[stop].isspace() else stop
+        return stop + 1 - len(words[1]) if len(words) == 2 else boundary_at(self._text, stop, start)
 
 
 def _end_of_window(text: str, start: int) -> int:

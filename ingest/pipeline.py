@@ -261,10 +261,10 @@ def _finish(index: Index, settings: Settings, writer: Writer) -> None:
         shared.add(record.id, record.content_hash, record.block_keys)
         n_terms += record.n_terms
         n_chunks += record.n_chunks
-    stale = [record for record in index.store.records() if record.generation != _expected(record, shared)]
+    stale = {record.id for record in index.store.records() if record.generation != _expected(record, shared)}
     if stale:
-        shared.gather(stale, index.store.records())
-        writer.cut_anew([record.id for record in stale], shared)
+        shared.gather((record for record in index.store.records() if record.id in stale), index.store.records())
+        writer.cut_anew(sorted(stale), shared)
         n_terms = n_chunks = 0
         for record in index.store.records():
             n_terms += record.n_terms

@@ -7,6 +7,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
 
 from core.types import Span
+from ingest.graphemes import boundary_at
 
 MIN_CHARS = 30  # a shorter sentence ("See below.") says too little for a vector of its own
 MAX_WORDS = 45  # a longer one says several things
@@ -124,7 +125,7 @@ def _cut(text: str, span: Span) -> Iterator[Span]:
     while span.end - span.start > _WINDOW_CHARS:
         stop = span.start + _WINDOW_CHARS
         space = max(text.rfind(" ", span.start, stop), text.rfind("\n", span.start, stop))
-        stop = space if space > span.start + _WINDOW_CHARS // 2 else stop
+        stop = space if space > span.start + _WINDOW_CHARS // 2 else boundary_at(text, stop, span.start)
         if head := _trim(text, span.start, stop):
             yield from _cut_window(text, head)
         rest = _trim(text, stop, span.end)
@@ -149,9 +150,11 @@ def _cut_window(text: str, span: Span) -> Iterator[Span]:
             at = min(clauses, key=lambda i: abs(shares[i] - wanted))
         else:
             at = max(first, bisect_right(shares, wanted) - 1)
-        yield Span(start, ends[at])
-        done = shares[at]
-        start = starts[at + 1]
+        done, end, following = shares[at], ends[at], starts[at + 1]
+        if end == following:  # inside a word, or between two characters of a script without spaces
+            end = following = boundary_at(text, end, start)
+        yield Span(start, end)
+        start = following
     yield Span(start, span.end)
 
 

@@ -12,6 +12,8 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
+from heapq import nsmallest
+from typing import Self
 
 from core.types import Chunk, Document, DocumentRecord, MetadataValue, Scalar
 from ingest.structure import Block, Blocks
@@ -34,11 +36,13 @@ class _Holders:
 class _Copies:
     """The documents that hold a block, and their metadata together."""
 
-    ids: set[str] = field(default_factory=set)
+    ids: set[str] = field(default_factory=set)  # as many as are named, the first of all, and some
     values: dict[str, dict[Scalar, None]] = field(default_factory=dict)
 
     def add(self, record: DocumentRecord) -> None:
         self.ids.add(record.id)
+        if len(self.ids) > 2 * MAX_ALSO_IN:
+            self.ids = set(nsmallest(MAX_ALSO_IN + 1, self.ids))
         for name, value in record.metadata.items():
             values = self.values.setdefault(name, {})
             if len(values) < MAX_ALSO_IN:
@@ -88,6 +92,14 @@ class SharedText:
         self._marks: dict[str, int] = {}
         self._copies: dict[int, _Copies] = {}
 
+    @classmethod
+    def of(cls, records: Iterable[DocumentRecord], shared_by: int) -> Self:
+        """What is shared among the documents of an index."""
+        shared = cls(shared_by)
+        for record in records:
+            shared.add(record.id, record.content_hash, record.block_keys)
+        return shared
+
     def add(self, document_id: str, content_hash: str, keys: bytes) -> None:
         """Take in a document by its `block_keys`; one that was added already isn't counted twice."""
         if not keys or document_id in self._marks:
@@ -112,7 +124,7 @@ class SharedText:
             if (held := self._shared(key)) and held.owner == record.id
         }
         self._copies = {key: _Copies() for key in owned}
-        for record in records:
+        for record in records if owned else ():
             for key in owned.intersection(array(_KEYS, record.block_keys)):
                 self._copies[key].add(record)
 

@@ -159,6 +159,7 @@ def discover(
     archive_limits: ArchiveLimits | None = None,
     fields: Mapping[str, str] | None = None,
     metadata: Mapping[str, MetadataValue] | None = None,
+    may_be_empty: bool = False,
 ) -> Sources:
     """Every supported file under the named files, folders and globs, as `find_files` finds them, to be read.
 
@@ -168,12 +169,13 @@ def discover(
     `metadata` is what the user says of all documents; it wins over a file's sidecar, and both over what the document
     says itself.
 
-    Raises `NotFound` for a path that doesn't exist, `InputError` for a folder or glob without any supported file, for
-    an unusable mapping, and for metadata with a reserved name.
+    Raises `NotFound` for a path that doesn't exist, `InputError` for a folder or glob without any supported file unless
+    it `may_be_empty`, for an unusable mapping, and for metadata with a reserved name.
     """
     limits = archive_limits or ArchiveLimits(nested_bytes=max_document_bytes)
     mapping = field_map(fields) if fields else None
-    return Sources(find_files(paths), max_document_bytes, limits, mapping, check_metadata(metadata or {}))
+    found = find_files(paths, may_be_empty=may_be_empty)
+    return Sources(found, max_document_bytes, limits, mapping, check_metadata(metadata or {}))
 
 
 def read_paths(lines: Iterable[str]) -> list[str]:

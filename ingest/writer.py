@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from threading import Event
 from types import TracebackType
 from typing import Self
@@ -19,7 +20,8 @@ from core.settings import Settings
 from core.store import EmbeddedChunk
 from core.tokens import LlmTokenizer
 from core.types import Chunk, Document, DocumentRecord, MetadataValue
-from ingest.chunkers import open_chunker
+from ingest.addresses import is_gone
+from ingest.chunkers import Chunker, open_chunker
 from ingest.shared import Placed, SharedText, block_keys
 from ingest.structure import Blocks, parse
 from ingest.vectors import VectorCache, Vectors
@@ -70,15 +72,14 @@ class Writer:
 
     def __init__(self, index: Index, settings: Settings, on_progress: Callable[[Progress], None], total_bytes: int):
         """Starts two threads; `total_bytes` is what all documents together will count, for progress."""
-        embedder, fingerprint = index.embedder, index.meta.fingerprint
+        embedder = index.embedder
         self._index = index
+        self._settings = settings
         self._on_progress = on_progress
         self._total_bytes = total_bytes
-        llm_tokenizer = LlmTokenizer(cache_dir=settings.cache_dir / "tiktoken")
-        self._chunker = open_chunker(fingerprint.chunker, fingerprint.chunk_tokens, embedder.tokenizer, llm_tokenizer)
         self._cache = VectorCache(settings.cache_dir / "vectors", embedder, int(settings.vector_cache_mb * MEGABYTE))
         self._vectors = Vectors(embedder, self._cache)
-        self._shared = SharedText(settings.shared_by)
+        self._shared: SharedText | None = None  # read from the records when a document comes: mostly none has changed
         self._encoder = ThreadPoolExecutor(1, "limpid-encode")
         self._scribe = ThreadPoolExecutor(1, "limpid-write")
         self._encoding: list[Future] = []
@@ -89,8 +90,6 @@ class Writer:
         self._n_chars = 0
         self._n_documents = self._n_texts = self._done_bytes = 0
         self.n_chunks = 0
-        for record in index.store.records():
-            self._shared.add(record.id, record.content_hash, record.block_keys)
 
     def __enter__(self) -> Self:
         return self
@@ -113,6 +112,9 @@ class Writer:
 
     def add(self, document: Document, blocks: Blocks, is_update: bool, n_bytes: int) -> None:
         """Index a document; raises what went wrong with one that was added before."""
+        if self._shared is None:
+            records = self._index.store.records()  # without what will be removed, and perhaps comes under another name
+            self._shared = SharedText.of((r for r in records if not is_gone(r.uri)), self._settings.shared_by)
         keys = block_keys(document.text, blocks)
         self._shared.add(document.id, document.content_hash, keys)
         self._put(_Pending(document, self._shared.place(document, blocks, keys), keys, is_update, n_bytes))
@@ -133,6 +135,7 @@ class Writer:
             self._encoding.pop(0).result()
         if self._writing:
             self._writing.result()
+        self._shared = None  # all of it is in the records now
 
     def reweigh(self, avg_len: float) -> None:
         """Make every BM25 vector anew; until all are, the index says that its average is an estimate."""
@@ -148,6 +151,13 @@ class Writer:
             self.report("weighing terms")
         meta.exact = True
         self._index.save()
+
+    @cached_property
+    def _chunker(self) -> Chunker:
+        llm_tokenizer = LlmTokenizer(cache_dir=self._settings.cache_dir / "tiktoken")  # half a second to read
+        fingerprint = self._index.meta.fingerprint
+        tokenizer = self._index.embedder.tokenizer
+        return open_chunker(fingerprint.chunker, fingerprint.chunk_tokens, tokenizer, llm_tokenizer)
 
     def _put(self, pending: _Pending) -> None:
         if not self._chunker.texts(pending.document, pending.placed.blocks):
@@ -209,11 +219,12 @@ class Writer:
                 dense, sentences = _vectors_of(chunk, pending.document, vectors)
                 sparse = analyzer.document(chunk.lexical_text)
                 embedded.append(EmbeddedChunk(chunk, record.generation, dense, sentences, sparse))
-        self._index.store.upsert(embedded, records)
-        for record in records:
-            if record.settling:
-                self._index.store.settle(record)
-        self._n_documents += len(batch)
+        with self._index.store.changing():  # a search meets the old version of a document or the new one, never both
+            self._index.store.upsert(embedded, records)
+            for record in records:
+                if record.settling:
+                    self._index.store.settle(record)
+        self._n_documents += sum(pending.n_bytes > 0 for pending in batch)  # not those that are cut anew
         self.n_chunks += len(embedded)
         self._done_bytes += sum(pending.n_bytes for pending in batch)
         self.report("embedding")

@@ -39,8 +39,19 @@ def convex(dense: np.ndarray, sparse: np.ndarray, weight: float) -> Fused:
     pass legs that were completed over the union of candidates.
     Bruch, Gai and Ingber 2022, "An Analysis of Fusion Functions for Hybrid Retrieval".
     """
-    d, s = _min_max(dense), _min_max(sparse)
+    d, s = min_max(dense), min_max(sparse)
     return Fused(weight * d + (1 - weight) * s, d, s)
+
+
+def min_max(scores: np.ndarray) -> np.ndarray:
+    """(x − min) / (max − min) over what isn't NaN; where max = min all count 1, or 0 if that is no more than 0."""
+    held = ~np.isnan(scores)
+    if not held.any():
+        return np.zeros_like(scores)
+    low, high = scores[held].min(), scores[held].max()
+    if high == low:
+        return np.where(held & (high > 0), 1.0, 0.0)
+    return np.where(held, (scores - low) / (high - low), 0.0)
 
 
 def rrf(dense: np.ndarray, sparse: np.ndarray, k: int = RRF_K) -> Fused:
@@ -60,16 +71,6 @@ def dbsf(dense: np.ndarray, sparse: np.ndarray) -> Fused:
     """
     d, s = _by_deviation(dense), _by_deviation(sparse)
     return Fused((d + s) / 2, d, s)
-
-
-def _min_max(scores: np.ndarray) -> np.ndarray:
-    held = ~np.isnan(scores)
-    if not held.any():
-        return np.zeros_like(scores)
-    low, high = scores[held].min(), scores[held].max()
-    if high == low:
-        return np.where(held & (high > 0), 1.0, 0.0)
-    return np.where(held, (scores - low) / (high - low), 0.0)
 
 
 def _reciprocal_ranks(scores: np.ndarray, k: int) -> np.ndarray:

@@ -23,15 +23,16 @@ def results_json(results: Results, *, explain: bool = False) -> dict:
 
 def _hit(hit: Hit, explain: bool) -> dict:
     chunk = hit.chunk
+    passage = hit.passage or chunk
     answer: dict = {
         "rank": hit.rank,
         "score": hit.score,
         "document_id": chunk.document_id,
         "chunk_id": chunk.id,
-        "text": chunk.text,
-        "start": chunk.start,
-        "end": chunk.end,
-        "page": chunk.page,
+        "text": passage.text,
+        "start": passage.start,
+        "end": passage.end,
+        "page": passage.page,
         "title": chunk.title,
         "headings": list(chunk.headings),
         "uri": chunk.uri,

@@ -13,9 +13,11 @@ from core.errors import InputError
 from core.filters import parse_filter
 from core.index import Index
 from core.sparse import SparseVector
-from core.store import Scores, StoredChunk
-from core.types import Hit, LegScore, Span
-from search.fusion import Fused, convex, dbsf, order, rrf
+from core.store import Scores
+from core.types import Chunk, Hit, LegScore
+from search.fusion import Fused, convex, dbsf, min_max, order, rrf
+from search.passages import KINDS, POOL, THRESHOLD
+from search.reading import Asked, Found, Ranked, Reader
 
 MODES = ("hybrid", "dense", "sparse")
 FUSIONS = ("convex", "rrf", "dbsf")
@@ -58,12 +60,18 @@ class _Ranking:
 class Retriever:
     """Searches one index. Safe to use from several threads."""
 
-    def __init__(self, index: Index, candidates: int = 100, dense_weight: float = 0.6):
-        """`candidates` is what each leg contributes, `dense_weight` the dense share of the convex fusion."""
+    def __init__(
+        self, index: Index, candidates: int = 100, dense_weight: float = 0.6, passage_threshold: float = THRESHOLD
+    ):
+        """`candidates` is what each leg contributes, `dense_weight` the dense share of the convex fusion.
+
+        `passage_threshold` is the share of the best sentence's score that the sentences of a passage must reach.
+        """
         self._index = index
         self._analyzer = index.analyzer
         self._candidates = candidates
         self._dense_weight = dense_weight
+        self._reader = Reader(index.store, self._analyzer, dense_weight, passage_threshold)
         self._vector = lru_cache(maxsize=REMEMBERED_QUERIES)(index.embedder.encode_query)
 
     def search(
@@ -74,17 +82,23 @@ class Retriever:
         fusion: str = "convex",
         where: str | None = None,
         explain: bool = False,
+        passage: str = "chunk",
     ) -> Results:
-        """The `k` best chunks for `query`, with reasons; `explain` adds the matched terms.
+        """The `k` best passages for `query`, with reasons; `explain` adds the matched terms.
 
         `mode` is hybrid, dense or sparse; `fusion` is convex, rrf or dbsf and counts in hybrid only; `where` is a
-        filter (see `core.filters`).
-        Raises `InputError` for an empty query, k outside [1, 10000], or an unknown mode, fusion or filter field.
+        filter (see `core.filters`). `passage` says what a hit returns: its chunk, the sentences that answer, or the
+        section around it (see `search.passages`); the latter two may give fewer than `k` hits, since neighbours are
+        joined, and a passage of sentences scores as its best one.
+        Raises `InputError` for an empty query, k outside [1, 10000], or an unknown mode, fusion, passage or filter
+        field.
         """
         started = time.perf_counter()
-        vector, notes = self._encode(_checked(query, k, mode, fusion), mode)
-        ranking = self._rank(query, vector, max(self._candidates, k), mode, fusion, where)
-        hits = self._hits(ranking, ranking.best(k), vector, mode, query if explain else None)
+        vector, notes = self._encode(_checked(query, k, mode, fusion, passage), mode)
+        with self._index.store.reading():
+            ranking = self._rank(query, vector, max(self._candidates, k), mode, fusion, where)
+            found = self._read(ranking, k, passage, Asked(vector, self._terms(query, mode)))
+        hits = self._hits(ranking, found, mode, query if explain else None)
         took_ms = (time.perf_counter() - started) * 1000
         return Results(query, mode, fusion if mode == "hybrid" else None, took_ms, hits, tuple(notes))
 
@@ -92,15 +106,19 @@ class Retriever:
         self, query: str, k: int = 100, mode: str = "hybrid", fusion: str = "convex", where: str | None = None
     ) -> list[tuple[str, float]]:
         """The `k` best documents with their scores, each scored by its best chunk; raises like `search`."""
-        vector, _ = self._encode(_checked(query, k, mode, fusion), mode)
+        vector, _ = self._encode(_checked(query, k, mode, fusion, "chunk"), mode)
         depth = max(self._candidates, 2 * k)  # several chunks may belong to one document
-        ranking = self._rank(query, vector, depth, mode, fusion, where)
-        owners = self._index.store.owners(ranking.ids)
+        with self._index.store.reading():
+            ranking = self._rank(query, vector, depth, mode, fusion, where)
+            owners = self._index.store.owners(ranking.ids)
         documents: dict[str, float] = {}
         for row in ranking.best(len(ranking.ids)):
-            for document_id in owners[ranking.ids[row]]:
+            for document_id in owners.get(ranking.ids[row], ()):  # none where another process has removed it since
                 documents.setdefault(document_id, float(ranking.fused.scores[row]))
         return sorted(documents.items(), key=lambda found: (-found[1], found[0]))[:k]
+
+    def _terms(self, query: str, mode: str) -> SparseVector:
+        return self._analyzer.query(query) if mode != "dense" else NOTHING
 
     def _encode(self, query: str, mode: str) -> tuple[np.ndarray | None, list[str]]:
         if mode == "sparse":
@@ -117,7 +135,7 @@ class Retriever:
         self, query: str, vector: np.ndarray | None, depth: int, mode: str, method: str, where: str | None
     ) -> _Ranking:
         condition = parse_filter(where, self._index.meta.fields) if where and where.strip() else None
-        terms = self._analyzer.query(query) if mode != "dense" else NOTHING
+        terms = self._terms(query, mode)
         candidates = self._index.store.candidates(vector, terms, depth, condition)
         listed = {"dense": dict(candidates.dense), "sparse": dict(candidates.sparse)}
         ids = sorted(listed["dense"].keys() | listed["sparse"].keys())
@@ -140,18 +158,22 @@ class Retriever:
         # Ranks are those of the lists that the legs returned, as published: no scores are completed here.
         return rrf(*(np.where(found[leg], legs[leg], np.nan) for leg in ("dense", "sparse")))
 
-    def _hits(
-        self, ranking: _Ranking, rows: Sequence[int], vector: np.ndarray | None, mode: str, explained: str | None
-    ) -> tuple[Hit, ...]:
-        stored = self._index.store.fetch([ranking.ids[row] for row in rows], sentences=vector is not None)
+    def _read(self, ranking: _Ranking, k: int, passage: str, asked: Asked) -> list[Found]:
+        """What a search returns of the best chunks, best first."""
+        rows = ranking.best(max(k, POOL) if passage == "sentences" else k)
+        scaled = min_max(ranking.fused.scores)
+        ranked = [Ranked(ranking.ids[row], row, float(scaled[row])) for row in rows]
+        if passage == "sentences":
+            return self._reader.sentences(ranked, asked, k)
+        return self._reader.sections(ranked, asked) if passage == "section" else self._reader.chunks(ranked, asked)
+
+    def _hits(self, ranking: _Ranking, results: Sequence[Found], mode: str, explained: str | None) -> tuple[Hit, ...]:
         ranks = {leg: _ranks(scores) for leg, scores in ranking.legs.items()}
         normalized = {"dense": ranking.fused.dense, "sparse": ranking.fused.sparse}
         terms = self._analyzer.terms(explained) if explained and mode != "dense" else {}
         hits: list[Hit] = []
-        for row in rows:
-            found = stored.get(ranking.ids[row])
-            if found is None:  # removed since the legs were asked
-                continue
+        for found in results:
+            row = found.row
             legs = {
                 leg: LegScore(
                     rank=int(ranks[leg][row]) or None,
@@ -164,23 +186,24 @@ class Retriever:
             hits.append(
                 Hit(
                     rank=len(hits) + 1,
-                    score=float(ranking.fused.scores[row]),
-                    chunk=found.chunk,
+                    score=float(ranking.fused.scores[row]) if found.score is None else found.score,
+                    chunk=found.stored.chunk,
                     legs=legs,
-                    best_sentence=_best_sentence(found, vector),
+                    best_sentence=found.best_sentence,
                     cosine=float(ranking.exact.cosine[row]) if ranking.exact else None,
                     sentence_cosine=float(ranking.exact.sentence[row]) if ranking.exact else None,
-                    matched_terms=self._matched(terms, found) if terms else (),
+                    matched_terms=self._matched(terms, found.stored.chunk) if terms else (),
+                    passage=found.passage,
                 )
             )
         return tuple(hits)
 
-    def _matched(self, terms: Mapping[int, str], found: StoredChunk) -> tuple[str, ...]:
-        present = set(self._analyzer.document(found.chunk.lexical_text).indices)
+    def _matched(self, terms: Mapping[int, str], chunk: Chunk) -> tuple[str, ...]:
+        present = set(self._analyzer.document(chunk.lexical_text).indices)
         return tuple(dict.fromkeys(word for index, word in terms.items() if index in present))
 
 
-def _checked(query: str, k: int, mode: str, method: str) -> str:
+def _checked(query: str, k: int, mode: str, method: str, passage: str) -> str:
     if not query.strip():
         raise InputError("The query is empty; give at least one word.")
     if not 1 <= k <= MAX_K:
@@ -191,6 +214,8 @@ def _checked(query: str, k: int, mode: str, method: str) -> str:
         raise InputError("This index hasn't been tuned; use fusion convex, rrf or dbsf.")
     if method not in FUSIONS:
         raise InputError(f"Unknown fusion {method!r}; use one of {', '.join(FUSIONS)}.")
+    if passage not in KINDS:
+        raise InputError(f"Unknown passage {passage!r}; use one of {', '.join(KINDS)}.")
     return query
 
 
@@ -201,9 +226,3 @@ def _ranks(scores: np.ndarray) -> np.ndarray:
     ranks[ranked] = np.arange(1, len(ranked) + 1)
     ranks[scores == 0] = 0
     return ranks
-
-
-def _best_sentence(found: StoredChunk, vector: np.ndarray | None) -> Span | None:
-    if vector is None or found.sentences is None or not found.chunk.sentences:
-        return None
-    return found.chunk.sentences[int(np.argmax(found.sentences @ vector))]

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -38,3 +42,18 @@ class Command:
             run(app, [str(argument) for argument in arguments])
         out, err = self._capture.readouterr()
         return Ran(int(ended.value.code or 0), out, err)
+
+
+def answers(limpid: Command) -> bool:
+    """Whether the index still finds what was there before."""
+    found = limpid("search", "why does bread rise", "--json")
+    return found.code == 0 and "bread.txt" in found.json["hits"][0]["uri"]
+
+
+def start(tmp_path: Path, *arguments: str) -> subprocess.Popen[str]:
+    """`limpid` in a process of its own, in a folder; whoever starts it waits for it or ends it."""
+    command = [sys.executable, "-m", "api.cli", *arguments]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2]), "LIMPID_OFFLINE": "true"}
+    return subprocess.Popen(
+        command, cwd=tmp_path, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )

@@ -18,6 +18,9 @@ from core.index import Index, open_index
 from core.settings import Settings
 from core.store import EmbeddedChunk
 from core.types import Chunk, Document, DocumentRecord, Span
+from tests.api.command import Command
+
+Write = Callable[[str, str | bytes], Path]
 
 HOSTILE = '<script>document.title="owned"</script>"><img src=x onerror=document.title="owned">'
 STRANGE_IDS = (
@@ -187,3 +190,30 @@ def client(index: Index) -> Client:
 def client_of(index: Index) -> Callable[..., Client]:
     """Makes a client of an app with other settings."""
     return lambda **settings: Client(create_app(index, Settings(offline=True, **settings)))
+
+
+NOTES = """# Boats
+
+Sailing boats need wind to move. The keel keeps them from drifting sideways.
+
+## Rigging
+
+A sloop has one mast and two sails, the mainsail and the jib.
+"""
+
+
+@pytest.fixture
+def limpid(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Command:
+    """The command line in an empty folder, on an index of its own."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LIMPID_OFFLINE", "true")
+    return Command(capfd)
+
+
+@pytest.fixture
+def corpus(write: Write) -> Path:
+    """A small folder of real files."""
+    write("docs/boats.md", NOTES)
+    write("docs/bread.txt", "Sourdough bread rises slowly because wild yeast works at its own pace.")
+    write("docs/page.html", "<html><title>Clouds</title><body><h1>Clouds</h1><p>Cumulus clouds look like wool.</p>")
+    return write("docs/sub/stars.txt", "A red giant is a dying star that has swollen and cooled.").parents[1]

@@ -294,7 +294,7 @@ class TestDescription:
     def test_references_resolve_and_failures_are_problems(self, client: Client):
         described = client.get("/openapi.json").json()
         assert set(described["paths"]) == {
-            "/v1/search", "/v1/documents", "/v1/documents/{document_id}", "/healthz", "/readyz",
+            "/v1/search", "/v1/documents", "/v1/documents/{document_id}", "/v1/status", "/healthz", "/readyz",
         }  # fmt: skip
         known = {f"#/components/schemas/{name}" for name in described["components"]["schemas"]}
         assert set(_references(described)) == known

@@ -63,7 +63,9 @@ def _chunk(number: int, generation: str = "g1") -> EmbeddedChunk:
 
 CHUNKS = [_chunk(number) for number in range(48)]
 RECORDS = [
-    DocumentRecord(f"doc-{n}", f"file:///docs/{n}", f"Title {n}", f"hash{n}", "g1", 4, 32, {"year": 1}, text=f"text {n}")
+    DocumentRecord(
+        f"doc-{n}", f"file:///docs/{n}", f"Title {n}", f"hash{n}", "g1", 4, 32, {"year": 1}, text=f"text {n}"
+    )
     for n in range(12)
 ]
 QUERY = _unit(np.random.default_rng(1000))
@@ -150,6 +152,16 @@ class TestSameAnswers:
         assert ours.cosine == pytest.approx(theirs.cosine, abs=1e-5)
         assert ours.sentence == pytest.approx(theirs.sentence, abs=5e-4)  # float16 against float32
         assert ours.sparse == pytest.approx(theirs.sparse, abs=1e-5)
+
+    def test_inverse_document_frequencies(self, edge: Store, remote: Store) -> None:
+        terms = [*TERMS.indices, *ANALYZER.query("absent").indices]
+        for store in (edge, remote):
+            found = _fill(store).idf(terms)
+            assert found.keys() == set(TERMS.indices)
+            for term, frequency in found.items():
+                holding = sum(term in embedded.sparse.indices for embedded in CHUNKS)
+                assert frequency == pytest.approx(np.log(1 + (len(CHUNKS) - holding + 0.5) / (holding + 0.5)), abs=1e-5)
+            assert store.idf([]) == {}
 
     def test_what_is_read_back(self, edge: Store, remote: Store) -> None:
         ids = [embedded.chunk.id for embedded in CHUNKS[:5]]

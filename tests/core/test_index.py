@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from qdrant_client import QdrantClient
 
-from core import index as module
 from core.errors import ConfigError, DependencyError, IndexLocked, IndexMismatch, NotFound
-from core.index import Meta, describe, open_index
+from core.fingerprint import Meta
+from core.index import describe, open_index
 from core.settings import Settings, read_settings
 from core.store import server
 
@@ -26,7 +26,13 @@ def test_a_new_index_remembers_how_it_was_made(settings: Settings) -> None:
 
 @pytest.mark.parametrize(
     ("name", "made", "asked"),
-    [("chunk_tokens", 100, 150), ("language", "english", "german"), ("bm25_k1", 1.2, 0.9), ("bm25_b", 0.75, 0.4)],
+    [
+        ("chunk_tokens", 100, 150),
+        ("language", "english", "german"),
+        ("bm25_k1", 1.2, 0.9),
+        ("bm25_b", 0.75, 0.4),
+        ("chunker", "structure", "fixed"),
+    ],
 )
 def test_what_is_asked_for_must_fit(tmp_path: Path, name: str, made: object, asked: object) -> None:
     folder = str(tmp_path / "index")
@@ -34,10 +40,11 @@ def test_what_is_asked_for_must_fit(tmp_path: Path, name: str, made: object, ask
     with pytest.raises(IndexMismatch) as caught:
         open_index(Settings(index=folder, offline=True, **{name: asked}))
     assert f"{name} = {made!r}, but {asked!r} is asked for" in str(caught.value)
+    assert f"limpid reindex --{name.replace('_', '-')} {asked} --index {folder}" in str(caught.value)
 
 
 def test_another_schema_is_refused() -> None:
-    with pytest.raises(IndexMismatch, match="schema 0, this Limpid reads schema 1"):
+    with pytest.raises(IndexMismatch, match="schema 0, this Limpid reads schema 2"):
         Meta.from_json({"fingerprint": {"schema": 0}})
 
 
@@ -89,4 +96,3 @@ def test_settings_rise_from_file_to_variable_to_flag(tmp_path: Path, monkeypatch
         read_settings(candidates=0)
     with pytest.raises(ConfigError, match="nonsense"):
         read_settings(nonsense=1)
-    assert module.CHUNKER == "structure"

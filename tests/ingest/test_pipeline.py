@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from core.errors import InputError
 from core.index import Index, open_index
 from core.settings import Settings, default_cache_dir
 from ingest.pipeline import Summary, ingest, known_documents, plan, reingest, remove
@@ -262,3 +263,18 @@ def test_progress_reaches_its_end(make, settings, tmp_path):
     assert last.done_bytes == last.total_bytes == sum(path.stat().st_size for path in folder.iterdir())
     done = [progress.done_bytes for progress in seen]
     assert done == sorted(done)
+
+
+def test_the_last_file_of_a_folder_may_vanish(make, settings, tmp_path):
+    folder = tmp_path / "pages"
+    write_pages(folder, north=page("north"))
+    index = make("a")
+    ingest(index, discover([str(folder)]), settings)
+    (folder / "north.md").unlink()
+    with pytest.raises(InputError, match="no supported file"):
+        discover([str(folder)])
+    sources = discover([str(folder)], may_be_empty=True)
+    assert counts(ingest(index, sources, settings, prune=True)) == (0, 0, 0, 0, 1, 0)
+    assert documents(index) == chunks(index) == {}
+    write_pages(folder, south=page("south"))
+    assert counts(ingest(index, discover([str(folder)]), settings)) == (1, 0, 0, 0, 0, 0)

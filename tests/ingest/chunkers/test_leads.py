@@ -36,7 +36,7 @@ def test_a_table_that_fits_needs_no_lead(chunker, cut):
 
 
 @pytest.mark.parametrize(
-    "table, rows, body",
+    ("table", "rows", "body"),
     [
         ("| a | b |\n|---|:-:|\n| 1 | 2 |", ["| a | b |"], "| 1 | 2 |"),
         ("+---+---+\n| a | b |\n| c | d |\n+===+===+\n| 1 | 2 |", ["| a | b |", "| c | d |"], "| 1 | 2 |"),
@@ -80,7 +80,7 @@ PYTHON = """class Store:
 
 
 @pytest.mark.parametrize(
-    "line, scopes",
+    ("line", "scopes"),
     [
         ("yield row", ["class Store:", "    def rows(", "        for row in range(limit):", "            if row:"]),
         ("'''All", ["class Store:", "    def rows("]),

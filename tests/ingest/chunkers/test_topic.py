@@ -31,7 +31,7 @@ def joined_sections(n_documents: int, n_parts: int) -> list[tuple[str, list[int]
 
 
 def test_cuts_stand_where_the_topic_turns(cut, embedder):
-    """Nearly every seam between joined sections has a cut within one sentence; the structure chunker can't know them."""
+    """Nearly every seam between joined sections has a cut within one sentence; structure alone can't know them."""
     found = {"topic": 0, "structure": 0}
     n_seams = 0
     for text, seams in joined_sections(6, 6):

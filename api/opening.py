@@ -1,0 +1,56 @@
+"""Opening the index that a command works on: with patience, and through the server that holds it where there is one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
+
+from api.console import Console
+from core.errors import IndexLocked
+
+if TYPE_CHECKING:
+    from core.index import Index
+    from core.settings import Settings
+    from search.retriever import Retriever
+
+# A watch and a reindex hold the index for moments only: a command that comes just then waits instead of failing.
+PATIENCE_S = 3.0
+PAUSE_S = 0.1
+Opened = TypeVar("Opened")
+
+
+def open_for(settings: Settings, console: Console, *, create: bool = False) -> Index:
+    """The index for a command that can't do without it; raises like `open_index`, saying who holds a locked one."""
+    from core.index import open_index
+
+    return held(settings, lambda: open_index(settings, create=create, notify=console.note))
+
+
+def held(settings: Settings, attempt: Callable[[], Opened]) -> Opened:
+    """What `attempt` opens, tried again for a while where another process has the index open.
+
+    Raises `IndexLocked`, saying who holds the index and what to do, where a running server has left its address.
+    """
+    from api.holder import read_holder
+
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            return attempt()
+        except IndexLocked as error:
+            if holder := read_holder(settings.index):
+                raise IndexLocked(
+                    f"The index {settings.index} is served by `limpid serve` at {holder.url} (process {holder.pid}). "
+                    "Searches go through that server; for this command, stop it first."
+                ) from error
+            if time.monotonic() > deadline:
+                raise
+        time.sleep(PAUSE_S)
+
+
+def retriever(index: Index, settings: Settings) -> Retriever:
+    """A retriever over an open index, by the settings."""
+    from search.retriever import Retriever
+
+    return Retriever(index, settings.candidates, settings.dense_weight)

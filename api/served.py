@@ -1,0 +1,83 @@
+"""Asking the `limpid serve` that holds an embedded index, in the place of opening it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from core.errors import IndexLocked, InputError, NotFound
+
+if TYPE_CHECKING:
+    from core.settings import Settings
+
+TIMEOUT_S = 30
+
+
+def find_server(settings: Settings) -> ServedIndex:
+    """The server that holds the index. Raises `IndexLocked` where none has left its address."""
+    from api.holder import read_holder
+
+    holder = read_holder(settings.index)
+    if holder is None:
+        raise IndexLocked(f"The index {settings.index} is open in another process. Wait for it, or stop it.")
+    return ServedIndex(holder.url, settings)
+
+
+class ServedIndex:
+    """Requests to a running server.
+
+    Each raises `IndexLocked` where the server doesn't answer, else `InputError` or `NotFound`.
+    """
+
+    def __init__(self, url: str, settings: Settings):
+        """The first of the settings' API keys is sent along."""
+        import httpx
+
+        keys = settings.api_keys.get_secret_value().split(",") if settings.api_keys else []
+        headers = {"Authorization": f"Bearer {keys[0].strip()}"} if keys else {}
+        self.url = url
+        self._client = httpx.Client(base_url=url, headers=headers, timeout=TIMEOUT_S, trust_env=False)
+
+    def __enter__(self) -> ServedIndex:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._client.close()
+
+    def search(self, body: dict) -> dict:
+        """POST /v1/search."""
+        return self._ask("POST", "/v1/search", json=body)
+
+    def status(self) -> dict:
+        """GET /v1/status."""
+        return self._ask("GET", "/v1/status")
+
+    def documents(self) -> list[dict]:
+        """All pages of GET /v1/documents."""
+        found: list[dict] = []
+        after: str | None = None
+        while True:
+            page = self._ask("GET", "/v1/documents", params={"limit": 1000} | ({"after": after} if after else {}))
+            found += page["documents"]
+            after = page["next"]
+            if after is None:
+                return found
+
+    def document(self, document_id: str, *, chunks: bool = False) -> dict:
+        """GET /v1/documents/{id}."""
+        return self._ask("GET", f"/v1/documents/{quote(document_id, safe='')}", params={"chunks": chunks})
+
+    def _ask(self, method: str, path: str, **options: Any) -> Any:
+        import httpx
+
+        try:
+            answer = self._client.request(method, path, **options)
+            body = answer.json()
+        except (httpx.HTTPError, ValueError) as error:
+            raise IndexLocked(f"The server at {self.url} holds the index but doesn't answer ({error}).") from None
+        if answer.status_code == httpx.codes.OK:
+            return body
+        detail = str(body.get("detail", answer.reason_phrase))
+        if answer.status_code in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
+            raise InputError(f"The server at {self.url} wants a key: set LIMPID_API_KEYS. ({detail})")
+        raise NotFound(detail) if answer.status_code == httpx.codes.NOT_FOUND else InputError(detail)
