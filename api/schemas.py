@@ -74,11 +74,15 @@ class HitAnswer(BaseModel):
     text: str
     start: int
     end: int
-    page: int | None
+    page: int | None = Field(description="The passage's first page, slide or sheet, counted from 1.")
+    last_page: int | None
+    place: str = Field(description='What a reader calls its pages, such as "pages 3–4" or "sheet Budget".')
     title: str
     headings: list[str]
     uri: str
     metadata: Metadata
+    lead: str = Field(description="Header rows of the table that the passage is a part of; empty for any other.")
+    also_in: list[str] = Field(description="Other documents with the same text, which is stored once for all.")
     best_sentence: Sentence | None
     legs: dict[Literal["dense", "sparse"], Leg]
     explain: Explanation | None = Field(None, description="Only with `explain`.")

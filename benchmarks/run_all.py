@@ -16,6 +16,7 @@ from benchmarks.machine import describe
 TITLES = {
     "encoder": "Encoder",
     "ingest": "Ingest",
+    "memory": "Ingest of many documents",
     "bm25": "BM25",
     "hybrid": "Hybrid search",
     "cli": "Command line",
@@ -24,7 +25,8 @@ TITLES = {
 }
 QUICK = {
     "encoder": ["--passages", "32", "--queries", "30", "--rounds", "1"],
-    "ingest": ["--topics", "12", "--rounds", "1"],
+    "ingest": ["--documents", "24", "--rounds", "1"],
+    "memory": ["--n", "1000", "2000", "--files", "200", "--runs", "1"],
     "bm25": ["--n", "2000"],
     "hybrid": ["--n", "2000", "--queries", "200", "--recall-queries", "50"],
     "cli": ["--runs", "3", "--topics", "5"],

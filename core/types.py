@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 Scalar = str | int | float | bool
@@ -15,6 +15,16 @@ class Span:
 
     start: int
     end: int
+
+
+def place(page_names: Sequence[str], page: int | None, last_page: int | None) -> str:
+    """What a reader calls pages, which count from 1: "pages 3–4", or their names where they have some; "" for None."""
+    if page is None or last_page is None:
+        return ""
+    if last_page > len(page_names):
+        return f"page {page}" if page == last_page else f"pages {page}–{last_page}"
+    first, last = page_names[page - 1], page_names[last_page - 1]
+    return first if first == last else f"{first} – {last}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +155,7 @@ class LegScore:
 class Passage:
     """What a hit returns of its document where that isn't its chunk: some of its sentences, or its section.
 
-    `document.text[start:end] == text` always. Pages count from 1 and are None where the format has none.
+    `document.text[start:end] == text` always. Pages and their place are as a chunk's.
     """
 
     start: int
@@ -153,6 +163,7 @@ class Passage:
     text: str
     page: int | None = None
     last_page: int | None = None
+    place: str = ""
 
 
 @dataclass(frozen=True, slots=True)

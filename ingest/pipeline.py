@@ -5,6 +5,7 @@ Killed at any instant, the next run finds what is missing by content hash and wh
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -181,7 +182,8 @@ class _Changes:
         self._sources = sources
         self._pass_by = pass_by
         self._seen: set[str] = set()  # of the known documents
-        self._hashes: set[str] = set()  # of all sources, as far as there are known documents to compare them with
+        # What the index will hold, by content, and how many documents of it are new: for renames, if any are known.
+        self._hashes: Counter[str] = Counter()
         self.summary = Summary()
         self.gone: list[str] = []
 
@@ -205,13 +207,14 @@ class _Changes:
             self.summary.renamed += 1  # a record of a file that has another name now
         else:
             _count(source.id, self._known, self.summary)
+        self._hold(source)
         return result
 
     def conclude(self, prune: bool) -> Summary:
         """After the last source: finds the documents that are to go, and completes the summary."""
         missing = {key: known for key, known in self._known.items() if key not in self._seen}
         renamed = [key for key, known in missing.items() if known.content_hash in self._hashes and is_gone(known.uri)]
-        self.summary.new -= len(renamed)
+        self.summary.new -= (Counter(missing[key].content_hash for key in renamed) & self._hashes).total()
         self.summary.renamed += len(renamed)
         self.gone = renamed
         if prune:
@@ -223,8 +226,6 @@ class _Changes:
         return self.summary
 
     def _is_changed(self, source: Source) -> bool:
-        if self._known:
-            self._hashes.add(source.content_hash)
         before = self._known.get(source.id)
         if before is None:
             return True
@@ -238,7 +239,12 @@ class _Changes:
         if before.content_hash != source.content_hash:
             return True
         self.summary.unchanged += 1
+        self._hold(source)
         return False
+
+    def _hold(self, source: Source) -> None:
+        if self._known:
+            self._hashes[source.content_hash] += source.id not in self._known
 
 
 def _expected(record: DocumentRecord, shared: SharedText) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 from core.filters import All, Comparison, Some
 from core.sparse import Analyzer, SparseVector
 from core.store import Store, StoredChunk
-from core.types import Chunk, DocumentRecord, Passage, Span
+from core.types import Chunk, DocumentRecord, Passage, Span, place
 from search.fusion import convex
 from search.passages import section, sentence_scores, stretches
 
@@ -155,12 +155,12 @@ def _passage(chunks: Sequence[Chunk], start: int, end: int, records: Mapping[str
     first = chunks[0]
     if _is_self_contained(chunks):
         text = first.text[start - first.start : end - first.start]
-        return Passage(start, end, text, first.page, first.last_page)
+        return Passage(start, end, text, first.page, first.last_page, first.place)
     record = records.get(first.document_id)
     if record is None or any(record.text[chunk.start : chunk.end] != chunk.text for chunk in chunks):
         return None
     page, last_page = (bisect_right(record.page_starts, at) or None for at in (start, max(start, end - 1)))
-    return Passage(start, end, record.text[start:end], page, last_page)
+    return Passage(start, end, record.text[start:end], page, last_page, place(record.page_names, page, last_page))
 
 
 def _sentence_texts(chunk: Chunk) -> list[str]:

@@ -103,8 +103,9 @@ def _print_hits(console: Console, answer: dict, explain: bool, is_whole: bool) -
         console.say("Nothing found. Try fewer or other words, or drop the filter.")
     for hit in answer["hits"]:
         place = " › ".join([hit["title"], *(heading for heading in hit["headings"] if heading != hit["title"])])
-        page = f", page {hit['page']}" if hit["page"] else ""
-        console.say(f"{hit['rank']:>2}. {place or hit['document_id']}{page}", bold=True)
+        page = f", {hit['place']}" if hit["place"] else ""
+        copies = f" (and in {len(hit['also_in'])} other documents)" if hit["also_in"] else ""
+        console.say(f"{hit['rank']:>2}. {place or hit['document_id']}{page}{copies}", bold=True)
         best = hit["best_sentence"]["text"] if hit["best_sentence"] else hit["text"][:300]
         console.say("    " + " ".join((hit["text"] if is_whole else best).split()))
         console.say(f"    {hit['uri']}  ·  {hit['score']:.3f}  ·  {_legs_line(hit)}", dim=True)

@@ -120,13 +120,13 @@ def _is_source_code(document: Document) -> bool:
     return document.markup.startswith("code:")
 
 
-def _noise(text: str, sections_: Iterable[Sequence[Span]], vectors: Mapping[str, np.ndarray]) -> float:
+def _noise(text: str, sentences: Iterable[Sequence[Span]], vectors: Mapping[str, np.ndarray]) -> float:
     """Half the mean squared distance of neighbouring sentences: what sentences of one topic vary by.
 
     Encoders differ in it, and so do kinds of text.
     """
     distances: list[float] = []
-    for spans in sections_:
+    for spans in sentences:
         found = (vectors[text[span.start : span.end]] for span in spans)
         distances.extend(1.0 - float(one @ other) for one, other in pairwise(found))
     return max(MIN_NOISE, sum(distances) / len(distances)) if distances else 1.0

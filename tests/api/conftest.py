@@ -126,6 +126,8 @@ def _chunks(document: Document) -> list[Chunk]:
             title=document.title,
             headings=(document.title, f"Part {position + 1}"),
             page=position + 1 if document.page_starts else None,
+            last_page=position + 1 if document.page_starts else None,
+            place=f"page {position + 1}" if document.page_starts else "",
             context=document.title,
             sentences=tuple(
                 Span(found.start() + sentence.start(), found.start() + sentence.end())

@@ -137,6 +137,26 @@ def test_a_copy_is_no_rename_and_an_ordinary_loss_waits_for_prune(make, settings
     assert counts(ingest(index, discover([str(folder)]), settings, prune=True)) == (0, 0, 0, 2, 1, 0)
 
 
+def test_a_lost_copy_lives_on_in_the_other_and_nothing_is_counted_below_zero(make, settings, tmp_path):
+    folder = tmp_path / "pages"
+    write_pages(folder, north=page("north"), copy=page("north"))
+    index = make("a")
+    ingest(index, discover([str(folder)]), settings)
+    (folder / "copy.md").unlink()
+    assert counts(ingest(index, discover([str(folder)]), settings)) == (0, 0, 1, 1, 0, 0)
+    assert [Path(key).name for key in documents(index)] == ["north.md"]
+
+
+def test_a_file_that_cannot_be_read_under_its_new_name_keeps_its_document(make, settings, tmp_path):
+    folder = tmp_path / "pages"
+    write_pages(folder, north=page("north"), south=page("south"))
+    index = make("a")
+    ingest(index, discover([str(folder)]), settings)
+    (folder / "north.md").rename(folder / "north.pdf")
+    assert counts(ingest(index, discover([str(folder)]), settings)) == (0, 0, 0, 1, 0, 1)
+    assert sorted(Path(key).name for key in documents(index)) == ["north.md", "south.md"]
+
+
 def test_a_corpus_file_may_be_renamed(make, settings, tmp_path):
     corpus = tmp_path / "corpus.jsonl"
     corpus.write_text('{"_id": "1", "title": "Tea", "text": "Tea is hot."}\n{"_id": "2", "text": "Ice is cold."}\n')
