@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from importlib import resources
-from itertools import chain, cycle, islice
+from itertools import chain, cycle, islice, tee
 from pathlib import Path
 
 from benchmarks.formats import WRITERS
-from benchmarks.pages import Page, reference_pages, sources, topic_pages, topics
+from benchmarks.pages import Page, Part, modules, topic_pages, topics
 from core.tokens import EncoderTokenizer
 
 # Of 40 documents; a real corpus has more of the formats that people write by hand.
@@ -45,30 +45,21 @@ def write_files(folder: Path, names: Sequence[str] | None = None) -> Path:
 def write_mixed(folder: Path, n_documents: int) -> Path:
     """`n_documents` files of the formats in `SHARES`, mixed; returns the folder.
 
-    The topics come first, then modules of the standard library. A `.py` is a module's source, another format what a
-    module says of itself, but never both of one module.
+    The topics come first, then what modules of the standard library say of themselves; a `.py` is the source of one
+    that says little.
 
     Raises `ValueError` when Python's library has too few modules for as many documents.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    dealt = [
-        suffix for _, suffix in sorted((n / share, suffix) for suffix, share in SHARES.items() for n in range(share))
-    ]
-    suffixes = list(islice(cycle(dealt), n_documents))
-    references = list(reference_pages())
-    pages = chain(topic_pages(), references)
-    described = {page.name for page in references}
-    code = (module for module in sources().items() if module[0] not in described)
-    for number, suffix in enumerate(suffixes):
-        if suffix == ".py":
-            name, text = next(code, ("", ""))
-            data = text.encode()
-        else:
-            page = next(pages, Page("", "", ()))
-            name, data = page.name, WRITERS[suffix](page)
-        if not name:
+    dealt = sorted((n / share, suffix) for suffix, share in SHARES.items() for n in range(share))
+    ours, theirs = tee(modules())
+    sources = (Page(module.name, "", (Part("code", module.source),)) for module in ours if module.page is None)
+    pages = chain(topic_pages(), (module.page for module in theirs if module.page is not None))
+    for number, (_, suffix) in enumerate(islice(cycle(dealt), n_documents)):
+        page = next(sources if suffix == ".py" else pages, None)
+        if page is None:
             raise ValueError(f"This Python has text for {number} documents, not for {n_documents}.")
-        (folder / f"{number:04d}-{name}{suffix}").write_bytes(data)
+        (folder / f"{number:04d}-{page.name}{suffix}").write_bytes(WRITERS[suffix](page))
     return folder
 
 

@@ -70,7 +70,13 @@ def as_mail(page: Page) -> bytes:
     mail["Date"] = "Mon, 03 Feb 2025 09:00:00 +0000"
     mail.set_content(_underlined(page, "    "))
     mail.add_alternative(f"<html><body>{_tags(page)}</body></html>", subtype="html")
+    mail.set_boundary("=-page-=")
     return bytes(mail)
+
+
+def as_source(page: Page) -> bytes:
+    """Source code: the parts, one after another."""
+    return "\n\n".join(part.text for part in page.parts).encode()
 
 
 def as_json(page: Page) -> bytes:
@@ -172,6 +178,7 @@ WRITERS = {
     ".epub": as_epub,
     ".csv": as_csv,
     ".json": as_json,
+    ".py": as_source,
 }
 
 

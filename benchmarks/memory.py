@@ -24,7 +24,6 @@ import numpy as np
 
 from benchmarks.cli import limpid, run
 from benchmarks.figures import Figure, Report, arguments, command_line, publish
-from benchmarks.synthetic import SyntheticCorpus
 from benchmarks.synthetic_index import peak_rss_mb
 from benchmarks.timing import median, seconds
 from core.embed import Embedder
@@ -39,6 +38,7 @@ from ingest.sources import discover
 AIM_EXTRA_MB, AIM_REINGEST_S = 600, 10
 NOISE_MB = 60  # by which two peaks of the same work differ
 N_WORDS, WORDS = 20_000, (40, 80)
+SYLLABLES = [first + vowel for first in "bdfgklmnprstvz" for vowel in "aeiou"]
 WORDS_PER_SENTENCE = 16
 FILES_PER_FOLDER = 100
 N_DIRECTIONS = 4096
@@ -102,7 +102,7 @@ def write_small_files(folder: Path, n: int) -> None:
 
 def _texts(n: int) -> Iterator[str]:
     rng = np.random.default_rng(1)
-    words = np.array(SyntheticCorpus(0).words[:N_WORDS])
+    words = np.array(["".join(rng.choice(SYLLABLES, size=rng.integers(2, 5))) for _ in range(N_WORDS)])
     for _ in range(n):
         chosen = words[rng.integers(N_WORDS, size=rng.integers(WORDS[0], WORDS[1] + 1))]
         sentences = (chosen[first : first + WORDS_PER_SENTENCE] for first in range(0, len(chosen), WORDS_PER_SENTENCE))

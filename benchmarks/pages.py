@@ -1,4 +1,4 @@
-"""Pages of real text that every CPython carries: language reference topics, and its library described by itself."""
+"""Pages of real text that every CPython carries: language reference topics, and its library."""
 
 from __future__ import annotations
 
@@ -32,6 +32,14 @@ class Page:
     parts: tuple[Part, ...]
 
 
+class Module(NamedTuple):
+    """A module's source, and its signatures and docstrings as a page; None where these are few."""
+
+    name: str
+    source: str
+    page: Page | None
+
+
 def topics() -> dict[str, str]:
     """The topics by name, sorted."""
     from pydoc_data.topics import topics as texts
@@ -42,28 +50,21 @@ def topics() -> dict[str, str]:
 def topic_pages() -> Iterator[Page]:
     """The topics as pages: underlined lines are headings, indented paragraphs code."""
     for name, text in topics().items():
-        parts = [_part(paragraph) for paragraph in text.strip().split("\n\n") if paragraph.strip()]
+        parts = [_part(paragraph.strip("\n")) for paragraph in text.split("\n\n") if paragraph.strip()]
         title = parts[0].text if parts[0].kind == "heading" else name
         yield Page(name, title, tuple(part for part in parts if part != Part("heading", title)))
 
 
-def reference_pages() -> Iterator[Page]:
-    """What the modules of the standard library say of themselves: signatures as code, docstrings as text."""
-    for name, source in sources().items():
-        parts = tuple(_reference(ast.parse(source)))
-        if sum(len(part.text) for part in parts) >= REFERENCE_CHARS:
-            yield Page(name, f"The module {name}", parts)
-
-
-def sources() -> dict[str, str]:
-    """The standard library's modules of a common length by name, sorted."""
+def modules() -> Iterator[Module]:
+    """The standard library's modules of a common length, sorted by name."""
     root = Path(sysconfig.get_paths()["stdlib"])
-    found = {}
-    for path in root.rglob("*.py"):
+    for path in sorted(root.rglob("*.py")):
         parts = path.relative_to(root).with_suffix("").parts
         if not NOT_MODULES.intersection(parts) and SOURCE_BYTES[0] <= path.stat().st_size <= SOURCE_BYTES[1]:
-            found[".".join(parts)] = path.read_text(encoding="utf-8", errors="replace")
-    return dict(sorted(found.items()))
+            name, source = ".".join(parts), path.read_text(encoding="utf-8", errors="replace")
+            described = tuple(_reference(ast.parse(source)))
+            is_enough = sum(len(part.text) for part in described) >= REFERENCE_CHARS
+            yield Module(name, source, Page(name, f"The module {name}", described) if is_enough else None)
 
 
 def _part(paragraph: str) -> Part:

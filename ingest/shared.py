@@ -141,7 +141,7 @@ class SharedText:
             elif key in self._copies:
                 copies[block.start] = self._copies[key]
         generation = self.generation(document.id, document.content_hash, keys)
-        return Placed(Blocks(tuple(grouped)), generation, frozenset(foreign), copies)
+        return Placed(replace(blocks, blocks=tuple(grouped)), generation, frozenset(foreign), copies)
 
     def generation(self, document_id: str, content_hash: str, keys: bytes) -> str:
         """Name of a document's version: its content, what of it is shared, and what of that is stored with it."""

@@ -53,7 +53,11 @@ def answers(limpid: Command) -> bool:
 def start(tmp_path: Path, *arguments: str) -> subprocess.Popen[str]:
     """`limpid` in a process of its own, in a folder; whoever starts it waits for it or ends it."""
     command = [sys.executable, "-m", "api.cli", *arguments]
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2]), "LIMPID_OFFLINE": "true"}
+    environment = os.environ | {
+        "PYTHONPATH": str(Path(__file__).parents[2]),
+        "LIMPID_OFFLINE": "true",
+        "LIMPID_VECTOR_CACHE_MB": "0",  # so that an ingest takes as long as it does at first
+    }
     return subprocess.Popen(
         command, cwd=tmp_path, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )

@@ -1,50 +1,23 @@
 """The topic chunker: cuts where texts on different things were joined, each sentence encoded once."""
 
-import random
-import re
-from bisect import bisect_right
 from pydoc_data.topics import topics
 
 import pytest
 
-from ingest.sentences import split_sentences
+from benchmarks.seams import count, joined_sections
+from ingest.chunkers import open_chunker
 from tests.ingest.chunkers.cutting import check, document, hashed, paragraph
 
 
-def joined_sections(n_documents: int, n_parts: int) -> list[tuple[str, list[int]]]:
-    """Texts that are the beginnings of sections on different topics of the language, with where each begins."""
-    parts = []
-    for text in topics.values():
-        for section in re.split(r"\n[^\n]+\n[=*~-]{4,}\n", text):
-            beginning = "\n\n".join(section.strip().split("\n\n")[:4]).strip()
-            if 200 < len(beginning) < 3000:
-                parts.append(beginning)
-    random.Random(1).shuffle(parts)
-    joined = []
-    for first in range(0, n_documents * n_parts, n_parts):
-        text, seams = parts[first], []
-        for part in parts[first + 1 : first + n_parts]:
-            seams.append(len(text) + 2)
-            text += f"\n\n{part}"
-        joined.append((text, seams))
-    return joined
-
-
-def test_cuts_stand_where_the_topic_turns(cut, embedder):
+def test_cuts_stand_where_the_topic_turns(tokenizer, llm_tokenizer, embedder):
     """Nearly every seam between joined sections has a cut within one sentence; structure alone can't know them."""
-    found = {"topic": 0, "structure": 0}
-    n_seams = 0
-    for text, seams in joined_sections(6, 6):
-        doc = document(text, "text", "", has_own_title=False)
-        starts = [span.start for span in split_sentences(text, 0, len(text))]
-        n_seams += len(seams)
-        for chunker in found:
-            chunks = cut(doc, chunker=chunker, encode=embedder.encode_documents)
-            check(doc, chunks)
-            cuts = [bisect_right(starts, chunk.start) for chunk in chunks[1:]]
-            found[chunker] += sum(min(abs(bisect_right(starts, seam) - at) for at in cuts) <= 1 for seam in seams)
-    assert found["topic"] >= 0.95 * n_seams
-    assert found["structure"] < 0.9 * n_seams
+    texts = joined_sections(4)
+    found = {}
+    for name in ("topic", "structure"):
+        total = count(open_chunker(name, 200, tokenizer, llm_tokenizer), texts, embedder)
+        found[name] = total.n_found / total.n_seams
+    assert found["topic"] >= 0.95
+    assert found["structure"] < 0.9
 
 
 def test_the_texts_asked_for_are_the_chunks_sentences(cut):
