@@ -27,9 +27,9 @@ from benchmarks.timing import median, seconds
 from core.embed import Embedder
 from core.index import Index, open_index
 from core.settings import Settings
-from ingest.discovery import find_files
 from ingest.pipeline import ingest
 from ingest.sources import discover
+from ingest.sources.discovery import find_files
 
 AIM_SHARE, AIM_PLAIN = 0.9, 2.0
 OTHER_CHUNK_TOKENS = 120

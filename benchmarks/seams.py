@@ -23,7 +23,7 @@ from core.settings import Settings
 from core.tokens import LlmTokenizer
 from core.types import Chunk, Document
 from ingest.chunkers import CHUNKERS, Chunker, open_chunker
-from ingest.sentences import split_sentences
+from ingest.chunkers.sentences import split_sentences
 from ingest.structure import parse
 
 SIZES = (100, 150, 200, 250)

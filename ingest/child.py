@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from core.errors import InputError
 from ingest.extract import Extracted
-from ingest.items import Failure, Source
+from ingest.sources.items import Failure, Source
 
 if TYPE_CHECKING:  # pydantic would double the time that a child takes to start
     from core.settings import Settings

@@ -26,7 +26,7 @@ from ingest.formats.word import read_docx
 from ingest.structure import Blocks, parse
 
 if TYPE_CHECKING:
-    from ingest.items import Source
+    from ingest.sources.items import Source
 
 MAX_TEXT_CHARS = 20 * 2**20  # about ten thousand pages
 

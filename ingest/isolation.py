@@ -25,7 +25,7 @@ from typing import Self
 from core.errors import DependencyError
 from ingest.child import MIB, Limits, memory_reason, read, receive, send
 from ingest.extract import Extracted
-from ingest.items import Failure, Source
+from ingest.sources.items import Failure, Source
 
 # Formats whose reading is little more than decoding; every other one has a parser of its own, which gets a process.
 READ_HERE = frozenset(("text", "markdown", "beir", "record"))

@@ -13,11 +13,11 @@ from typing import NamedTuple
 from core.index import Index
 from core.settings import Settings
 from core.types import Document, DocumentRecord
-from ingest.addresses import is_gone
 from ingest.extract import Extracted
 from ingest.isolation import Extractor, Limits
 from ingest.shared import SharedText
 from ingest.sources import Failure, Source, Sources
+from ingest.sources.addresses import is_gone
 from ingest.structure import parse
 from ingest.writer import Progress, Writer
 

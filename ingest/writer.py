@@ -20,9 +20,9 @@ from core.settings import Settings
 from core.store import EmbeddedChunk
 from core.tokens import LlmTokenizer
 from core.types import Chunk, Document, DocumentRecord, MetadataValue
-from ingest.addresses import is_gone
 from ingest.chunkers import Chunker, open_chunker
 from ingest.shared import Placed, SharedText, block_keys
+from ingest.sources.addresses import is_gone
 from ingest.structure import Blocks, parse
 from ingest.vectors import VectorCache, Vectors
 

@@ -115,7 +115,7 @@ _HINT = "`limpid documents` lists them."
 
 def _names(given: str) -> list[str]:
     """The ids that an argument may stand for: itself, and the address of the file of this path."""
-    from ingest.addresses import file_uri
+    from ingest.sources.addresses import file_uri
 
     return [given] if "\0" in given else [given, file_uri(os.path.abspath(given))]
 

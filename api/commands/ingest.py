@@ -71,10 +71,10 @@ def _finder(
     paths: list[str], settings: Settings, fields: list[str] | None, meta: list[str] | None, *, may_be_empty: bool
 ) -> Callable[[], Sources]:
     """Finds the sources under the paths, anew each time it is called. Raises `InputError` for unusable options."""
-    from ingest.archives import ArchiveLimits
-    from ingest.mapping import parse_mapping
-    from ingest.metadata import parse_metadata
     from ingest.sources import discover
+    from ingest.sources.archives import ArchiveLimits
+    from ingest.sources.mapping import parse_mapping
+    from ingest.sources.metadata import parse_metadata
 
     document_bytes = int(settings.max_document_mb * MEGABYTE)
     limits = ArchiveLimits(

@@ -9,8 +9,8 @@ import numpy as np
 
 from core.tokens import EncoderTokenizer, LlmTokenizer
 from core.types import Chunk, Document
+from ingest.chunkers.measure import TokenRuler
 from ingest.chunkers.passages import ChunkWriter, Passage, text_budget
-from ingest.measure import TokenRuler
 from ingest.structure import Blocks
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from core.types import Span
-from ingest.measure import TokenRuler
+from ingest.chunkers.measure import TokenRuler
 
 MAX_SHARE = 0.25  # of a chunk: a lead is there for what follows it
 MAX_HEADER_ROWS = 4

@@ -9,11 +9,11 @@ from hashlib import blake2b
 
 from core.tokens import EncoderTokenizer, LlmTokenizer
 from core.types import Chunk, Document, Span
+from ingest.chunkers.context import ContextWriter
+from ingest.chunkers.graphemes import boundary_at
 from ingest.chunkers.leads import NO_LEAD, Lead
-from ingest.context import ContextWriter
-from ingest.graphemes import boundary_at
-from ingest.measure import TokenRuler
-from ingest.sentences import merge_short, split_sentences
+from ingest.chunkers.measure import TokenRuler
+from ingest.chunkers.sentences import merge_short, split_sentences
 from ingest.structure import Block, Blocks
 
 MIN_CONTEXT_TOKENS = 24  # kept for the context where chunk_tokens alone would fill the encoder

@@ -7,9 +7,9 @@ from collections.abc import Container, Iterator
 from dataclasses import dataclass
 
 from ingest.chunkers.leads import MAX_SHARE, NO_LEAD, Lead, Scopes, header_rows, write_lead
+from ingest.chunkers.measure import TokenRuler
 from ingest.chunkers.passages import LINE_KINDS
-from ingest.measure import TokenRuler
-from ingest.sentences import split_sentences
+from ingest.chunkers.sentences import split_sentences
 from ingest.structure import Block, Blocks
 
 KINDS = ("heading", "paragraph", "list", "code", "table")

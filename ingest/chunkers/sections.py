@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from ingest.measure import TokenRuler
+from ingest.chunkers.measure import TokenRuler
 from ingest.structure import Blocks
 
 SMALL_SECTION = 0.25  # of the budget: a section below it shares a chunk with its siblings

@@ -9,10 +9,10 @@ import numpy as np
 from core.tokens import EncoderTokenizer, LlmTokenizer
 from core.types import Chunk, Document
 from ingest.chunkers.leads import NO_LEAD
+from ingest.chunkers.measure import TokenRuler
 from ingest.chunkers.passages import ChunkWriter, Passage, text_budget
 from ingest.chunkers.pieces import Pieces
 from ingest.chunkers.sections import Section, sections
-from ingest.measure import TokenRuler
 from ingest.structure import Blocks
 
 

@@ -13,12 +13,12 @@ import numpy as np
 from core.tokens import EncoderTokenizer, LlmTokenizer
 from core.types import Chunk, Document, Span
 from ingest.chunkers.leads import NO_LEAD, Lead
+from ingest.chunkers.measure import MAX_CHARS_PER_TOKEN, TokenRuler
 from ingest.chunkers.partition import Units, partition
 from ingest.chunkers.passages import LINE_KINDS, ChunkWriter, Passage, sentences_between, text_budget
 from ingest.chunkers.pieces import Piece, Pieces
 from ingest.chunkers.sections import Section, sections
 from ingest.chunkers.structure import StructureChunker
-from ingest.measure import MAX_CHARS_PER_TOKEN, TokenRuler
 from ingest.structure import Blocks
 
 # What a chunk has to gain, in units of the noise: with less, cuts follow every sentence that stands out; with more,

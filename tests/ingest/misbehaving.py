@@ -15,7 +15,7 @@ from pathlib import Path
 
 from ingest import extract
 from ingest.extract import Extracted
-from ingest.items import Source
+from ingest.sources.items import Source
 
 LEAKED: list[bytearray] = []
 

@@ -21,12 +21,12 @@ from core.index import Index, open_index
 from core.settings import Settings
 from core.types import Chunk, DocumentRecord
 from ingest import pipeline
-from ingest.addresses import file_uri, inside
 from ingest.formats import FORMATS
 from ingest.isolation import Extractor
-from ingest.items import Failure, Source
 from ingest.pipeline import ingest
 from ingest.sources import discover
+from ingest.sources.addresses import file_uri, inside
+from ingest.sources.items import Failure, Source
 from search.retriever import Retriever
 from tests.ingest import hostile
 from tests.ingest.snapshot import chunks, documents

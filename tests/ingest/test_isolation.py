@@ -19,7 +19,7 @@ from core.settings import Settings
 from ingest import child, isolation
 from ingest.extract import Extracted
 from ingest.isolation import Extractor, Limits
-from ingest.items import Failure, Source
+from ingest.sources.items import Failure, Source
 
 ROOT = Path(__file__).parents[2]
 MISBEHAVING = "tests.ingest.misbehaving:load"

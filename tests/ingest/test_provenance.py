@@ -96,7 +96,6 @@ def check_pdf_pages(data: bytes, chunks: list[Chunk], share: float = 1.0) -> Non
         expected = f"page {chunk.page}" if chunk.page == chunk.last_page else f"pages {chunk.page}–{chunk.last_page}"
         assert chunk.place == expected
     assert n_found >= share * len(chunks)
-    assert {chunk.page for chunk in chunks} != {1}
 
 
 def test_every_chunk_stands_at_its_offsets(index: Index):
@@ -110,6 +109,7 @@ def test_every_chunk_of_a_pdf_stands_on_its_pages(index: Index, corpus: Path):
     assert files
     for path in files:
         check_pdf_pages(path.read_bytes(), chunks_of(index, path.name))
+    assert max(chunk.page for chunk in chunks_of(index, ".pdf")) > 1
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ def test_every_chunk_of_a_pdf_stands_on_its_pages(index: Index, corpus: Path):
         ("dues.pptx", [" ".join(slide) for slide in SLIDES], lambda n: f"slide {n + 1}"),
         (
             "budget.xlsx",
-            [" ".join(str(cell) for row in rows for cell in row) for rows in SHEETS.values()],
+            [f"{name} " + " ".join(str(cell) for row in rows for cell in row) for name, rows in SHEETS.items()],
             lambda n: f"sheet {list(SHEETS)[n]}",
         ),
     ],
@@ -151,7 +151,8 @@ def test_a_real_manual_in_three_formats(tmp_path: Path):
     pdf = gzip.decompress((DEBIAN_POLICY / "policy.pdf.gz").read_bytes())
     (tmp_path / "policy.pdf").write_bytes(pdf)
     (tmp_path / "policy.epub").write_bytes((DEBIAN_POLICY / "policy.epub").read_bytes())
-    (tmp_path / "perl.html").write_bytes((DEBIAN_POLICY / "perl-policy.html").read_bytes())
+    for path in (DEBIAN_POLICY / "policy.html").glob("ch-*.html"):
+        (tmp_path / path.name).write_bytes(path.read_bytes())
     settings = Settings(index=str(tmp_path / "index"), offline=True)
     with open_index(settings, create=True) as opened:
         opened.embedder = Blind(opened.embedder)  # where a text stands is no matter of its vector

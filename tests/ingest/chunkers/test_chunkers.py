@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from core.errors import ConfigError
 from ingest.chunkers import CHUNKERS, open_chunker
-from ingest.context import ContextWriter
-from ingest.measure import TokenRuler
+from ingest.chunkers.context import ContextWriter
+from ingest.chunkers.measure import TokenRuler
 from ingest.structure import Blocks, parse
 from tests.ingest.chunkers.cutting import check, document, hashed, paragraph
 

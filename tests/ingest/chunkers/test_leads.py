@@ -4,7 +4,7 @@ import pytest
 
 from core.types import Span
 from ingest.chunkers.leads import NO_LEAD, Scopes, header_rows, write_lead
-from ingest.measure import TokenRuler
+from ingest.chunkers.measure import TokenRuler
 from tests.ingest.chunkers.cutting import check, document
 
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from ingest.addresses import display_name, enclosing, file_path, file_uri, inner_name, inside, is_gone
 from ingest.sources import discover
+from ingest.sources.addresses import display_name, enclosing, file_path, file_uri, inner_name, inside, is_gone
 
 NAMES = st.binary(min_size=1, max_size=40).filter(lambda name: b"\0" not in name and b"/" not in name).map(os.fsdecode)
 PATHS = st.lists(NAMES.filter(lambda name: name not in (".", "..")), min_size=1, max_size=4).map("/".join)

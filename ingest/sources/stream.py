@@ -13,15 +13,15 @@ from typing import BinaryIO
 
 from core.errors import InputError
 from core.types import MetadataValue
-from ingest.addresses import display_name, enclosing, file_uri, inside
-from ingest.archives import ArchiveLimits, is_archive, unpack
-from ingest.discovery import Found, find_files, skip_reason
-from ingest.files import CHANGED, open_file, read_file, size_of, unreadable
 from ingest.formats import FORMATS
-from ingest.items import Failure, Source
-from ingest.mapping import FieldMap, field_map
-from ingest.metadata import check_metadata, read_sidecar
-from ingest.records import MAPPED_SUFFIXES, Record, read_beir, read_mapped
+from ingest.sources.addresses import display_name, enclosing, file_uri, inside
+from ingest.sources.archives import ArchiveLimits, is_archive, unpack
+from ingest.sources.discovery import Found, find_files, skip_reason
+from ingest.sources.files import CHANGED, open_file, read_file, size_of, unreadable
+from ingest.sources.items import Failure, Source
+from ingest.sources.mapping import FieldMap, field_map
+from ingest.sources.metadata import check_metadata, read_sidecar
+from ingest.sources.records import MAPPED_SUFFIXES, Record, read_beir, read_mapped
 
 __all__ = ["ArchiveLimits", "Failure", "Source", "Sources", "discover", "read_paths"]
 

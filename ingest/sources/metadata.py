@@ -11,8 +11,8 @@ from collections.abc import Iterable, Mapping
 from core.errors import InputError
 from core.filters import BUILT_IN
 from core.types import MetadataValue
-from ingest.files import read_file
 from ingest.formats.described import MAX_INTEGER
+from ingest.sources.files import read_file
 
 SIDECAR = ".meta.json"  # `report.pdf.meta.json` speaks of `report.pdf`
 MAX_SIDECAR_BYTES = 2**20  # every chunk carries it

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from core.errors import InputError
 from core.filters import parse_filter
 from ingest.extract import load
-from ingest.metadata import RESERVED, check_metadata, is_value, parse_metadata, parse_value
 from ingest.sources import Failure, Source, discover
+from ingest.sources.metadata import RESERVED, check_metadata, is_value, parse_metadata, parse_value
 
 
 def write(path: Path, content: str | bytes = "Some text.") -> Path:

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.errors import InputError
-from ingest.ignore import IgnoreRules, parse_pattern
 from ingest.sources import Failure, Source, discover
+from ingest.sources.ignore import IgnoreRules, parse_pattern
 
 needs_git = pytest.mark.skipif(shutil.which("git") is None, reason="git isn't installed")
 

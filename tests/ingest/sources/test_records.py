@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.errors import InputError
-from ingest.mapping import field_map, parse_mapping
 from ingest.sources import Failure, Source, discover
-from ingest.tables import MAX_ROW_BYTES, read_rows
+from ingest.sources.mapping import field_map, parse_mapping
+from ingest.sources.tables import MAX_ROW_BYTES, read_rows
 
 FIELDS = {"id": "docno", "title": "headline", "text": "body"}
 
@@ -316,7 +316,7 @@ before = peak()
 print(sum(1 for _ in discover([sys.argv[1]], fields={"id": "docno", "text": "body"})))
 print((peak() - before) // 1024)
 """
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[3]
     done = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path)], cwd=root, capture_output=True, text=True, check=True
     )

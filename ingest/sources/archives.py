@@ -10,9 +10,17 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from core.errors import InputError
-from ingest.addresses import inside
-from ingest.archive_formats import BROKEN, TAR_SUFFIXES, ZIP_SUFFIXES, Entry, LimitReached, tar_entries, zip_entries
-from ingest.items import Failure, Source
+from ingest.sources.addresses import inside
+from ingest.sources.archive_formats import (
+    BROKEN,
+    TAR_SUFFIXES,
+    ZIP_SUFFIXES,
+    Entry,
+    LimitReached,
+    tar_entries,
+    zip_entries,
+)
+from ingest.sources.items import Failure, Source
 
 ARCHIVE_SUFFIXES = (*ZIP_SUFFIXES, *TAR_SUFFIXES)
 MAX_NAME_CHARS = 4096  # the longest path of common file systems; every chunk carries its document's address

@@ -7,7 +7,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
 
 from core.types import Span
-from ingest.graphemes import boundary_at
+from ingest.chunkers.graphemes import boundary_at
 
 MIN_CHARS = 30  # a shorter sentence ("See below.") says too little for a vector of its own
 MAX_WORDS = 45  # a longer one says several things

@@ -6,9 +6,8 @@ import socket
 import pytest
 
 from core.errors import InputError
-from ingest import files
-from ingest.files import open_file, read_file
-from ingest.sources import Failure, Source, discover
+from ingest.sources import Failure, Source, discover, files
+from ingest.sources.files import open_file, read_file
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from bisect import bisect_left
 from collections.abc import Iterator
 
 from core.tokens import EncoderTokenizer
-from ingest.graphemes import boundary_at
+from ingest.chunkers.graphemes import boundary_at
 
 WINDOW_CHARS = 50_000  # text given to the tokenizer at once; bounds the memory that its offsets take
 # Encoders give one token to a "word" of any length they don't know, and runs of spaces none at all. A chunk is

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from core.errors import InputError
-from ingest.files import read_lines
+from ingest.sources.files import read_lines
 
 MAX_ROW_BYTES = 10 * 2**20  # the parser needs several times as much while it reads one
 MAX_COLUMNS = 10_000

@@ -12,12 +12,12 @@ from pathlib import Path
 from urllib.parse import unquote_to_bytes
 
 from core.errors import InputError, NotFound
-from ingest.addresses import enclosing, file_uri
-from ingest.archives import ARCHIVE_SUFFIXES, is_archive
 from ingest.formats import FORMATS
-from ingest.ignore import IGNORE_FILE, IgnoreRules
-from ingest.items import Failure
-from ingest.metadata import SIDECAR
+from ingest.sources.addresses import enclosing, file_uri
+from ingest.sources.archives import ARCHIVE_SUFFIXES, is_archive
+from ingest.sources.ignore import IGNORE_FILE, IgnoreRules
+from ingest.sources.items import Failure
+from ingest.sources.metadata import SIDECAR
 
 _Patterns = tuple[str, ...]  # the components of a glob below its fixed folder
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from ingest.files import read_file
+from ingest.sources.files import read_file
 
 IGNORE_FILE = ".limpidignore"
 MAX_IGNORE_BYTES = 2**20  # thousands of patterns; each of them is tried on each name

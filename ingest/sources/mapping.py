@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from core.errors import InputError
 from core.types import MetadataValue
-from ingest.metadata import RESERVED, is_name, is_storable, is_value, parse_value
+from ingest.sources.metadata import RESERVED, is_name, is_storable, is_value, parse_value
 
 MAX_LABEL_CHARS = 500  # longer text is no value to filter by, and every chunk would carry it
 MAX_FIELDS = 1000  # metadata fields of one record

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.types import Span
-from ingest.sentences import MAX_UNSPACED_CHARS, MAX_WORDS, MIN_CHARS, merge_short, split_sentences
+from ingest.chunkers.sentences import MAX_UNSPACED_CHARS, MAX_WORDS, MIN_CHARS, merge_short, split_sentences
 
 
 def texts(text: str, by_line: bool = False) -> list[str]:

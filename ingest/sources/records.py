@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from core.errors import InputError
-from ingest.files import read_lines, too_large
-from ingest.mapping import FieldMap, Fields, ForeignRecord
-from ingest.metadata import is_storable
-from ingest.tables import read_rows
+from ingest.sources.files import read_lines, too_large
+from ingest.sources.mapping import FieldMap, Fields, ForeignRecord
+from ingest.sources.metadata import is_storable
+from ingest.sources.tables import read_rows
 
 MAPPED_SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".tab")
 BEIR_FORM = 'Each line must be {"_id": "…", "title": "…", "text": "…"}.'

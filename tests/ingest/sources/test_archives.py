@@ -20,8 +20,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.errors import InputError
-from ingest.archives import parse_name
-from ingest.sources import ArchiveLimits, Failure, Source, discover
+from ingest.sources import Failure, Source, discover
+from ingest.sources.archives import ArchiveLimits, parse_name
 
 MIB = 2**20
 
@@ -363,7 +363,7 @@ before = peak()
 print(sum("raise max_document_mb" in item.reason for item in discover([sys.argv[1]], 2**20)))
 print((peak() - before) // 1024)
 """
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[3]
     done = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path)], cwd=root, capture_output=True, text=True, check=True
     )
