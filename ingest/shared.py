@@ -131,6 +131,7 @@ class SharedText:
     def place(self, document: Document, blocks: Blocks, keys: bytes) -> Placed:
         """What of a document is its own, as far as is known now; `keys` are its `block_keys`."""
         grouped, foreign, copies = list(blocks.blocks), set(), {}
+        generation = self.generation(document.id, document.content_hash, keys)
         for key, (position, block) in zip(array(_KEYS, keys), _sharable(blocks), strict=True):
             held = self._shared(key)
             if held is None:
@@ -140,7 +141,8 @@ class SharedText:
                 foreign.add(block.start)
             elif key in self._copies:
                 copies[block.start] = self._copies[key]
-        generation = self.generation(document.id, document.content_hash, keys)
+            else:  # who else holds it is found out in the end, and then this version isn't the right one any more
+                generation = f"{document.content_hash}-provisional"
         return Placed(replace(blocks, blocks=tuple(grouped)), generation, frozenset(foreign), copies)
 
     def generation(self, document_id: str, content_hash: str, keys: bytes) -> str:

@@ -1,4 +1,4 @@
-"""ZIP and tar files as entries whose bytes are counted while they unpack, whatever the headers declare."""
+"""ZIP, tar and compressed files as entries whose bytes are counted while they unpack, whatever the headers declare."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from typing import BinaryIO
 
 ZIP_SUFFIXES = (".zip",)
 TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
+PACKED_SUFFIXES = (".gz", ".bz2", ".xz")  # a single file, compressed
 
 # What the standard library raises for damaged and unsupported data: `RuntimeError` also as `NotImplementedError`, and
 # as `RecursionError` for headers about headers; `ValueError` for undecodable names.
@@ -90,6 +91,14 @@ def tar_entries(file: BinaryIO, count: Count) -> Iterator[Entry]:
         pass  # the checksum stands at the end
 
 
+def packed_entries(file: BinaryIO, count: Count, name: str) -> Iterator[Entry]:
+    """The one entry of a compressed file, called as the file without its last suffix. Raises what `BROKEN` names."""
+    plain = _decompressed(file)
+    if plain is file:
+        raise OSError("it isn't compressed as its name says")
+    yield Entry(name.rpartition(".")[0], lambda: _counted(plain, count), is_folder=False, is_file=True)
+
+
 def _zip_refusal(info: zipfile.ZipInfo) -> str:
     if info.flag_bits & 1:
         return "is encrypted"
@@ -106,7 +115,7 @@ def _open_tarred(archive: tarfile.TarFile, info: tarfile.TarInfo, count: Count) 
 
 
 def _decompressed(file: BinaryIO) -> BinaryIO:
-    """The tar file itself, whatever its suffix says: tools write the compression that they were told to."""
+    """What a file unpacks to, whatever its suffix says: tools write the compression that they were told to."""
     start = file.read(6)
     file.seek(0)
     if start.startswith(b"\x1f\x8b"):

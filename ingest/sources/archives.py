@@ -8,15 +8,19 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
+from urllib.parse import unquote
 
 from core.errors import InputError
+from ingest.formats import FORMATS
 from ingest.sources.addresses import inside
 from ingest.sources.archive_formats import (
     BROKEN,
+    PACKED_SUFFIXES,
     TAR_SUFFIXES,
     ZIP_SUFFIXES,
     Entry,
     LimitReached,
+    packed_entries,
     tar_entries,
     zip_entries,
 )
@@ -40,8 +44,9 @@ class ArchiveLimits:
 
 
 def is_archive(name: str) -> bool:
-    """Whether a file's name is that of an archive."""
-    return name.lower().endswith(ARCHIVE_SUFFIXES)
+    """Whether a file's name is that of an archive, or of a compressed file of a supported format (`manual.pdf.gz`)."""
+    name = name.lower()
+    return name.endswith(ARCHIVE_SUFFIXES) or (name.endswith(PACKED_SUFFIXES) and _suffix(_stem(name)) in FORMATS)
 
 
 def unpack(
@@ -76,6 +81,14 @@ def parse_name(name: str) -> str:
     return "/".join(parts)
 
 
+def _stem(name: str) -> str:
+    return name.rpartition(".")[0]
+
+
+def _suffix(name: str) -> str:
+    return "." + name.rpartition(".")[2]
+
+
 class _Unpacking:
     """One archive with all that it holds, and what it has taken of its limits."""
 
@@ -89,19 +102,21 @@ class _Unpacking:
 
     def members(self, file: BinaryIO, uri: str, depth: int) -> Iterator[Source | Failure]:
         """What the members of one archive give; raises `LimitReached`."""
-        limits, read = self._limits, set()
+        read: set[str] = set()
         try:
-            is_zip = uri.lower().endswith(ZIP_SUFFIXES)
-            for entry in (
-                zip_entries(file, self._count_bytes, limits.members, limits.nested_bytes)
-                if is_zip
-                else tar_entries(file, self._count_bytes)
-            ):
+            for entry in self._entries(file, unquote(re.split("[/#]", uri)[-1])):
                 self._count_member()
                 if not entry.is_folder:
                     yield from self._member(entry, uri, depth, read)
         except BROKEN as error:
             yield Failure(uri, f"the archive can't be read{' any further' if read else ''}: {_message(error)}")
+
+    def _entries(self, file: BinaryIO, name: str) -> Iterator[Entry]:
+        if name.lower().endswith(ZIP_SUFFIXES):
+            return zip_entries(file, self._count_bytes, self._limits.members, self._limits.nested_bytes)
+        if name.lower().endswith(TAR_SUFFIXES):
+            return tar_entries(file, self._count_bytes)
+        return packed_entries(file, self._count_bytes, name)
 
     def _member(self, entry: Entry, uri: str, depth: int, read: set[str]) -> Iterator[Source | Failure]:
         try:

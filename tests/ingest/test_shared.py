@@ -118,3 +118,14 @@ def test_adding_a_document_twice_counts_once():
     for doc in (BOOKS[0], BOOKS[0], BOOKS[1]):
         shared.add(doc.id, doc.content_hash, record(doc).block_keys)
     assert [len(kept(shared, doc)) for doc in BOOKS[:2]] == [3, 3]
+
+
+def test_the_owner_that_comes_last_is_known_to_lack_the_names_of_the_others():
+    shared = SharedText(3)
+    for doc in BOOKS:
+        shared.add(doc.id, doc.content_hash, record(doc).block_keys)
+    owner, other = BOOKS[1], BOOKS[0]
+    assert placed(shared, owner).generation != shared.generation(owner.id, owner.content_hash, record(owner).block_keys)
+    assert placed(shared, other).generation == shared.generation(other.id, other.content_hash, record(other).block_keys)
+    shared.gather(map(record, BOOKS), list(map(record, BOOKS)))
+    assert placed(shared, owner).generation == shared.generation(owner.id, owner.content_hash, record(owner).block_keys)

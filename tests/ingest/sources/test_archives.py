@@ -14,6 +14,7 @@ import tarfile
 import zipfile
 import zlib
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 from hypothesis import given
@@ -195,6 +196,30 @@ def test_a_truncated_archive_is_one_failure_and_nothing_of_it_vanishes(tmp_path,
     gone = path.as_uri() + "#other.txt"
     assert [item.uri for item in items if isinstance(item, Failure)][-1:] == [path.as_uri()]
     assert not sources.is_vanished(gone, gone)
+
+
+@pytest.mark.parametrize(("suffix", "pack"), [("gz", gzip.compress), ("bz2", bz2.compress), ("xz", lzma.compress)])
+def test_a_compressed_file_is_the_file_in_it(tmp_path, suffix, pack):
+    write(tmp_path / f"a b.md.{suffix}", pack(b"# One"))
+    write(tmp_path / f"c.png.{suffix}", pack(b"-"))
+    write(tmp_path / f"d.txt.{suffix}", b"not packed at all")
+    write(tmp_path / f"e.txt.{suffix}", pack(os.urandom(5000))[:2000])
+    write(tmp_path / "f.zip", zipped({f"in/g.txt.{suffix}": pack(b"Two")}))
+    sources = discover([str(tmp_path)])
+    items = {unquote(item.uri.removeprefix(tmp_path.as_uri() + "/")): item for item in sources}
+    one, two = items.pop(f"a b.md.{suffix}#a b.md"), items.pop(f"f.zip#in/g.txt.{suffix}/g.txt")
+    assert (one.data, one.format, one.name) == (b"# One", "markdown", "a b.md")
+    assert (two.data, two.format, two.name) == (b"Two", "text", "g.txt")
+    assert all(isinstance(failure, Failure) for failure in items.values())
+    assert sorted({key.partition("#")[0] for key in items}) == [f"d.txt.{suffix}", f"e.txt.{suffix}"]
+    assert dict(sources.skipped) == {f"unsupported type .{suffix}": 1}
+
+
+@pytest.mark.parametrize(("suffix", "pack"), [("gz", gzip.compress), ("bz2", bz2.compress), ("xz", lzma.compress)])
+def test_a_compressed_bomb_stops_at_the_limit(tmp_path, suffix, pack):
+    write(tmp_path / f"a.txt.{suffix}", pack(bytes(20 * MIB)))
+    (failure,) = discover([str(tmp_path)], archive_limits=ArchiveLimits(unpacked_bytes=MIB))
+    assert "unpacks to more than 1 MiB" in failure.reason
 
 
 def test_what_is_no_archive(tmp_path):
