@@ -141,9 +141,10 @@ def _opened(settings: Settings, create: bool = False) -> Index:
 
 
 def _copy_points(folder: Path, points: Path) -> None:
-    """Writes all that an index holds to a file, in batches ready for `EdgeStore.upsert`."""
+    """Writes all that an index holds to a file: its metadata fields, then batches ready for `EdgeStore.upsert`."""
     with _opened(Settings(index=str(folder))) as index, points.open("wb") as file:
         analyzer: Analyzer = index.analyzer
+        pickle.dump(index.meta.fields, file)
         for batch in index.store.scan(vectors=True, batch=BATCH):
             embedded = [
                 EmbeddedChunk(
@@ -159,9 +160,13 @@ def _write_points(points: Path, folder: Path) -> float:
     """Writes the points to a bare engine; returns the process' peak memory in MB."""
     store = None
     with points.open("rb") as file:
+        fields = pickle.load(file)
         while file.peek(1):
             embedded, records = pickle.load(file)
-            store = store or EdgeStore(folder, len(embedded[0].dense))
+            if store is None:
+                store = EdgeStore(folder, len(embedded[0].dense))
+                for name, kind in fields.items():
+                    store.index_field(f"meta.{name}", kind)
             store.upsert(embedded, records)
     store.optimize()
     store.close()
