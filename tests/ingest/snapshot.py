@@ -57,6 +57,7 @@ def _weigh(index: Index, avg_len: float) -> None:
         index.store.update_sparse(
             [(found.chunk.id, index.analyzer.document(found.chunk.lexical_text)) for found in batch]
         )
+    index.store.optimize()  # until then the engine counts replaced vectors in its document frequencies
 
 
 def answers(index: Index, query: str, mode: str = "hybrid") -> list[dict]:
