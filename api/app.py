@@ -22,6 +22,7 @@ from api.access import Access, parse_keys
 from api.described import describe_record, read_document
 from api.failures import http_status
 from api.live import LiveIndex
+from api.routes import context, copying, space
 from api.schemas import (
     MAX_FILTER_CHARACTERS,
     MAX_PAGE,
@@ -38,8 +39,9 @@ from api.schemas import (
 from core.errors import DependencyError, InputError, LimpidError, NotFound
 from core.index import Index, describe_store
 from core.settings import Settings
+from search.ranking import MODES
 from search.results import results_json
-from search.retriever import MODES, Retriever
+from search.retriever import Retriever
 
 VERSION = "1"
 # Requests that work at the same time; more wait. Each thread keeps an inference request of its own.
@@ -117,11 +119,8 @@ def _api(live: LiveIndex, is_locked: bool) -> APIRouter:
         summary="Find the passages that answer a query",
     )
     def search(body: SearchRequest) -> dict:
-        results = live.answer(
-            lambda _, retriever: retriever.search(
-                body.query, body.k, body.mode, body.fusion, body.filter, body.explain, body.passage
-            )
-        )
+        wanted = body.model_dump(exclude={"filter"}) | {"where": body.filter}
+        results = live.answer(lambda _, retriever: retriever.search(**wanted))
         return results_json(results, explain=body.explain)
 
     @router.get(
@@ -154,6 +153,9 @@ def _api(live: LiveIndex, is_locked: bool) -> APIRouter:
     def status() -> IndexStatus:
         return IndexStatus(**live.answer(lambda index, _: describe_store(index.store, index.meta, index.generation)))
 
+    router.include_router(context.router(live), responses=problems.documented(*common))
+    router.include_router(space.router(live), responses=problems.documented(*common))
+    router.include_router(copying.router(live), responses=problems.documented(*common))
     return router
 
 
@@ -213,7 +215,7 @@ def _pages(live: LiveIndex, dense_weight: float) -> APIRouter:
         }
 
         def found(index: Index, retriever: Retriever) -> dict[str, Any]:
-            results = retriever.search(q, limit, mode, "convex", filter, explain=True)
+            results = retriever.search(q, limit, mode, where=filter, explain=True)
             n_more = min(N_SHOWN_MOST, 3 * limit) if len(results.hits) == limit < N_SHOWN_MOST else None
             hits = pages.shown_hits(results, index.analyzer, dense_weight)
             return {"results": results, "hits": hits, "n_more": n_more}

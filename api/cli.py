@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from api.commands import demo, documents, ingest, quality, reindex, search, serve
+from api.commands import compress, context, demo, documents, ingest, quality, reindex, search, serve, space, tune
 from api.console import run
 
 app = typer.Typer(
@@ -22,11 +22,19 @@ app.command()(demo.demo)
 app.command()(ingest.ingest)
 app.command()(search.search)
 app.command("run")(search.run_queries)
+app.command()(space.similar)
+app.command()(space.walk)
+app.command()(space.axis)
+app.command()(space.analogy)
+app.command()(context.context)
+app.command("cite-check")(context.cite_check)
 app.command()(quality.evaluate)
 app.command()(quality.report)
 app.add_typer(documents.app, name="documents")
 app.command()(documents.delete)
 app.command()(reindex.reindex)
+app.command()(compress.compress)
+app.command()(tune.tune)
 app.command()(serve.status)
 app.command()(serve.serve)
 

@@ -11,6 +11,7 @@ from statistics import fmean
 
 from api.console import Console
 from api.loading import ingest_shown
+from api.opening import retriever as open_retriever
 from api.quality import write_report
 from core.index import Index, open_index
 from core.settings import Settings
@@ -39,7 +40,7 @@ def run_demo(settings: Settings, console: Console, out: Path) -> None:
         console.say(f"1. Ingesting the Python language reference into {settings.index}", bold=True)
         summary = ingest_shown(index, settings, console, discover([str(corpus)]), prune=True)
         console.say(f"   {summary} ({index.store.count_chunks()} chunks)")
-        retriever = Retriever(index, settings.candidates, settings.dense_weight)
+        retriever = open_retriever(index, settings, console.note)
         console.say("2. Five questions", bold=True)
         answers = [_ask(retriever, question, console) for question in QUESTIONS]
         scored = _score(retriever, index, console)

@@ -8,21 +8,26 @@ from contextlib import contextmanager
 from threading import Lock
 from typing import TypeVar
 
+from api.opening import open_query_log, open_reranker
 from core.errors import DependencyError, LimpidError
 from core.index import Index, open_generations, open_index
 from core.settings import Settings
+from search.query_log import QueryLog
+from search.rerank import Reranker
 from search.retriever import Retriever
+from search.tuning import tune
 
 Answer = TypeVar("Answer")
+RETUNED_EVERY = 100  # logged queries
 _logger = logging.getLogger("limpid.generations")
 
 
 class _Serving:
     """An open generation and how many requests are using it."""
 
-    def __init__(self, index: Index, settings: Settings):
+    def __init__(self, index: Index, settings: Settings, reranker: Reranker | None, log: QueryLog | None):
         self.index = index
-        self.retriever = Retriever(index, settings.candidates, settings.dense_weight)
+        self.retriever = Retriever(index, settings.candidates, settings.dense_weight, reranker=reranker, log=log)
         self.n_users = 0
         self.is_retired = False
 
@@ -34,9 +39,17 @@ class LiveIndex:
         """`index` stays whose it is, but is closed once another generation has taken its place."""
         self._given = index
         self._settings = settings
-        self._serving = _Serving(index, settings)
+        self._reranker = open_reranker(settings, _logger.info)  # one for all generations: it knows nothing of an index
+        self._log = open_query_log(settings)
+        self._n_tuned_by = 0
+        self._serving = _Serving(index, settings, self._reranker, self._log)
         self._counting, self._moving = Lock(), Lock()
         self._told = ""
+
+    @property
+    def settings(self) -> Settings:
+        """What it was opened with."""
+        return self._settings
 
     def answer(self, ask: Callable[[Index, Retriever], Answer]) -> Answer:
         """What `ask` makes of the index; asked anew where its generation was removed meanwhile."""
@@ -53,10 +66,14 @@ class LiveIndex:
             return ask(serving.index, serving.retriever)
 
     def refresh(self) -> None:
-        """Move to the current generation if it is another one; what goes wrong is logged and tried again next time."""
+        """Move to the current generation if it is another one, and tune it anew once the query log has grown.
+
+        What goes wrong is logged and tried again next time.
+        """
         with self._moving:
             try:
                 self._move()
+                self._retune()
                 self._told = ""
             except LimpidError as error:
                 if str(error) != self._told:
@@ -74,7 +91,7 @@ class LiveIndex:
                 return
         index = open_index(self._settings.without_index_choices(), notify=_logger.info)
         index.embedder.encode_query("warm")  # compile the encoder before the first request, not during it
-        serving = _Serving(index, self._settings)
+        serving = _Serving(index, self._settings, self._reranker, self._log)
         with self._counting:
             former, self._serving = self._serving, serving
             former.is_retired = True
@@ -82,6 +99,18 @@ class LiveIndex:
         _logger.info("Serving generation %d now", index.generation)
         if is_idle:
             self._dispose(former)
+
+    def _retune(self) -> None:
+        """Only an index that was tuned is tuned again, and judgements count for more than any log."""
+        if self._log is None or self._log.n_added - self._n_tuned_by < RETUNED_EVERY:
+            return
+        self._n_tuned_by = self._log.n_added
+        with self._held() as serving:
+            index = serving.index
+            if index.meta.tuning and index.meta.tuning["basis"] != "judgements":
+                index.meta.tuning = tune(self._log.rows(), "query log").to_json()
+                index.save()
+                _logger.info("Tuned by the query log: weight %.2f", index.meta.tuning["alpha"])
 
     @contextmanager
     def _held(self) -> Iterator[_Serving]:

@@ -12,6 +12,8 @@ from core.errors import IndexLocked
 if TYPE_CHECKING:
     from core.index import Index
     from core.settings import Settings
+    from search.query_log import QueryLog
+    from search.rerank import Reranker
     from search.retriever import Retriever
 
 # A watch and a reindex hold the index for moments only: a command that comes just then waits instead of failing.
@@ -49,8 +51,43 @@ def held(settings: Settings, attempt: Callable[[], Opened]) -> Opened:
         time.sleep(PAUSE_S)
 
 
-def retriever(index: Index, settings: Settings) -> Retriever:
-    """A retriever over an open index, by the settings."""
+def retriever(
+    index: Index,
+    settings: Settings,
+    notify: Callable[[str], None] = print,
+    *,
+    rerank: bool | None = None,
+    is_logged: bool = False,
+) -> Retriever:
+    """A retriever over an open index, by the settings; without their reranker where `rerank` is False.
+
+    Only people's own searches are to be `is_logged`, and only where the settings name a query log.
+    """
     from search.retriever import Retriever
 
-    return Retriever(index, settings.candidates, settings.dense_weight)
+    reranker = None if rerank is False else open_reranker(settings, notify)
+    log = open_query_log(settings) if is_logged else None
+    return Retriever(index, settings.candidates, settings.dense_weight, reranker=reranker, log=log)
+
+
+def open_query_log(settings: Settings) -> QueryLog | None:
+    """The query log that the settings name, None where they name none. Raises `DependencyError` if unreadable."""
+    from search.query_log import QueryLog
+
+    return QueryLog(settings.query_log) if settings.query_log else None
+
+
+def open_reranker(settings: Settings, notify: Callable[[str], None] = print) -> Reranker | None:
+    """The reranker that the settings name, None where they name none; to be opened in the main thread.
+
+    Raises `DependencyError` where its model is unavailable.
+    """
+    if not settings.reranker:
+        return None
+    from core.embed.cross_encoder import open_cross_encoder
+    from search.rerank import Reranker
+
+    encoder = open_cross_encoder(
+        settings.reranker, settings.cache_dir, device=settings.device, offline=settings.offline, notify=notify
+    )
+    return Reranker(encoder, settings.rerank_depth)

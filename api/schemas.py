@@ -9,12 +9,13 @@ from pydantic import BaseModel, ConfigDict, Field
 from core.types import MetadataValue
 
 MAX_K = 1000
+MAX_OFFSET = 9000  # with k, no further than what a search lists
 MAX_QUERY_CHARACTERS = 10_000
 MAX_FILTER_CHARACTERS = 2_000
 MAX_PAGE = 1000  # documents to a page of the list
 
 Mode = Literal["hybrid", "dense", "sparse"]
-Fusion = Literal["convex", "rrf", "dbsf", "tuned"]
+Fusion = Literal["convex", "tm2c2", "rrf", "dbsf", "zscore", "tuned"]
 PassageKind = Literal["chunk", "sentences", "section"]
 Metadata = dict[str, MetadataValue]
 
@@ -27,7 +28,9 @@ class SearchRequest(BaseModel):
     query: str = Field(min_length=1, max_length=MAX_QUERY_CHARACTERS, description="What to look for.")
     k: int = Field(10, ge=1, le=MAX_K, description="How many passages to return.")
     mode: Mode = Field("hybrid", description="Search by meaning (dense), by words (sparse, BM25) or both.")
-    fusion: Fusion = Field("convex", description="How hybrid makes one ranking of two.")
+    fusion: Fusion | None = Field(
+        None, description="How hybrid makes one ranking of two; by default `tuned` once the index is, else `convex`."
+    )
     filter: str | None = Field(
         None,
         max_length=MAX_FILTER_CHARACTERS,
@@ -36,6 +39,14 @@ class SearchRequest(BaseModel):
     explain: bool = Field(False, description="Add the matched terms and what fusion made of each leg.")
     passage: PassageKind = Field(
         "chunk", description="What a hit returns: its chunk, the sentences that answer, or the section around it."
+    )
+    offset: int = Field(0, ge=0, le=MAX_OFFSET, description="Hits to leave out at the start: the pages before.")
+    neighbours: int = Field(0, ge=0, le=10, description="Chunks to add on either side of a hit's; what touches is one.")
+    group: Literal["document"] | None = Field(None, description="Leave each document `per_document` hits.")
+    per_document: int = Field(1, ge=1, le=MAX_K, description="Hits of each document, with `group`.")
+    diversity: float = Field(0, ge=0, le=1, description="Trade relevance for novelty: 0 is off, 1 novelty alone.")
+    rerank: bool | None = Field(
+        None, description="Whether a cross-encoder reads the best candidates; null where the server has one."
     )
 
 
@@ -64,6 +75,13 @@ class Explanation(BaseModel):
     matched_terms: list[str] = Field(description="Words of the query that occur in the passage, its title or headings.")
 
 
+class Rerank(BaseModel):
+    """What the cross-encoder gave a hit."""
+
+    score: float = Field(description="Of query and passage read together; higher is better.")
+    rank_before: int = Field(description="The hit's rank by fusion alone, from 1.")
+
+
 class HitAnswer(BaseModel):
     """A passage that answers the query. `document.text[start:end]` is its text."""
 
@@ -85,7 +103,20 @@ class HitAnswer(BaseModel):
     also_in: list[str] = Field(description="Other documents with the same text, which is stored once for all.")
     best_sentence: Sentence | None
     legs: dict[Literal["dense", "sparse"], Leg]
+    n_more: int | None = Field(None, description="Further candidates of its document. Only with `group`.")
+    rerank: Rerank | None = Field(None, description="Only of a hit that the cross-encoder has read.")
     explain: Explanation | None = Field(None, description="Only with `explain`.")
+
+
+class SignalsAnswer(BaseModel):
+    """What a search says of itself."""
+
+    confidence: float | None = Field(
+        description="Probability that the corpus holds an answer, as judged collections had it; null unless hybrid."
+    )
+    far: bool = Field(description="Whether everything found is as far from the query as from unrelated questions.")
+    unknown_terms: list[str] = Field(description="Words of the query that occur nowhere in the index.")
+    legs_disagree: bool = Field(description="Whether the best ten of either leg have nothing in common.")
 
 
 class SearchAnswer(BaseModel):
@@ -95,6 +126,7 @@ class SearchAnswer(BaseModel):
     mode: Mode
     took_ms: float = Field(description="Time inside the search, without HTTP.")
     hits: list[HitAnswer]
+    signals: SignalsAnswer
     notes: list[str] = Field([], description="What the caller should know about the query; absent where nothing.")
     fusion: Fusion | None = Field(None, description="Only with `explain`; null unless the mode is hybrid.")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -48,9 +49,29 @@ class ServedIndex:
         """POST /v1/search."""
         return self._ask("POST", "/v1/search", json=body)
 
+    def similar(self, body: dict) -> dict:
+        """POST /v1/similar."""
+        return self._ask("POST", "/v1/similar", json=body)
+
+    def walk(self, body: dict) -> dict:
+        """POST /v1/walk."""
+        return self._ask("POST", "/v1/walk", json=body)
+
+    def context(self, body: dict) -> dict:
+        """POST /v1/context."""
+        return self._ask("POST", "/v1/context", json=body)
+
     def status(self) -> dict:
         """GET /v1/status."""
         return self._ask("GET", "/v1/status")
+
+    def copyable(self) -> dict:
+        """GET /v1/copy."""
+        return self._ask("GET", "/v1/copy")
+
+    def copied(self, document_ids: Sequence[str]) -> dict:
+        """POST /v1/copy."""
+        return self._ask("POST", "/v1/copy", json={"document_ids": list(document_ids)})
 
     def documents(self) -> list[dict]:
         """All pages of GET /v1/documents."""

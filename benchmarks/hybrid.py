@@ -40,9 +40,9 @@ class PreparedQueries:
         self._vectors = {query.text: query.vector for query in queries}
         self.tokenizer = self
 
-    def count(self, texts: Sequence[str]) -> list[int]:
+    def encode(self, texts: Sequence[str]) -> list[list[str]]:
         """Words of each text."""
-        return [len(text.split()) for text in texts]
+        return [text.split() for text in texts]
 
     def encode_query(self, text: str) -> np.ndarray:
         """The prepared vector."""

@@ -22,6 +22,8 @@ TITLES = {
     "cli": "Command line",
     "quality": "Judged quality",
     "chunking": "Passages",
+    "compression": "Compression",
+    "context": "Contexts",
 }
 QUICK = {
     "encoder": ["--passages", "32", "--queries", "30", "--rounds", "1"],
@@ -32,8 +34,10 @@ QUICK = {
     "cli": ["--runs", "3", "--topics", "5"],
     "quality": [],
     "chunking": ["--chunkers", "structure", "--passages", "chunk", "sentences", "--thresholds", "0.6"],
+    "compression": ["--names", "cranfield", "--methods", "pca:128", "binary", "--applied", "binary"],
+    "context": ["chunking_evaluation", "--questions", "20", "--kinds", "sentences"],
 }
-KEEPERS = ("bm25", "hybrid", "quality", "chunking")
+KEEPERS = ("bm25", "hybrid", "quality", "chunking", "compression", "context")
 
 
 def main() -> None:

@@ -69,7 +69,11 @@ class Some:
 
 Filter = Comparison | OneOf | Not | All | Some
 
-_TOKEN = re.compile(r"""\s*(?:(?P<text>"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')|(?P<operator><=|>=|!=|=|<|>|\(|\)|,)"""
+# What other languages write for the same.
+_FOREIGN = {"==": "=", "<>": "!=", "≠": "!=", "=>": ">=", "=<": "<=", "≥": ">=", "≤": "<=", "&&": "and", "||": "or"}
+
+_TOKEN = re.compile(r"""\s*(?:(?P<text>"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')"""
+                    r"""|(?P<operator>==|<>|=>|=<|≠|≥|≤|<=|>=|!=|=|<|>|\(|\)|,)"""
                     r"""|(?P<number>-?\d+(?:\.\d+)?(?![\w.]))|(?P<word>[^\s"'<>=!(),]+))""")  # fmt: skip
 
 
@@ -97,9 +101,19 @@ class _Parser:
         while position < end:
             match = _TOKEN.match(expression, position)
             if match is None:
-                raise InputError(f"Filter: can't read {expression[position:].strip()!r} at character {position + 1}.")
+                self.refuse(position)
+            if match[match.lastgroup] in _FOREIGN:
+                token, at = match[match.lastgroup], match.start(match.lastgroup) + 1
+                raise InputError(f"Filter: write {_FOREIGN[token]!r} for {token!r} at character {at}.")
             self.tokens.append((match.lastgroup or "", match[match.lastgroup or 0], match.start(match.lastgroup or 0)))
             position = match.end()
+
+    def refuse(self, position: int) -> None:
+        rest = self.expression[position:].lstrip()
+        at = len(self.expression) - len(rest) + 1
+        if rest[0] in "\"'":
+            raise InputError(f"Filter: the quote at character {at} isn't closed.")
+        raise InputError(f"Filter: can't read {rest.strip()!r} at character {at}.")
 
     def peek(self) -> str | None:
         return self.tokens[self.at][1] if self.at < len(self.tokens) else None
@@ -169,7 +183,9 @@ class _Parser:
         if operator in ("=", "!="):
             return Not(_equal(key, value)) if operator == "!=" else _equal(key, value)
         if isinstance(value, str | bool):
-            raise InputError(f"Filter: {operator} compares numbers, not {value!r}.")
+            is_quoted = isinstance(value, str) and re.fullmatch(r"-?\d+(\.\d+)?", value)
+            hint = " Leave out the quotes." if is_quoted else ""
+            raise InputError(f"Filter: {operator} compares numbers, not {value!r}.{hint}")
         return Comparison(key, operator or "=", value)
 
     def field(self) -> str:
@@ -182,8 +198,9 @@ class _Parser:
         if name in self.fields:
             return f"meta.{name}"
         known = sorted({*BUILT_IN, *self.fields})
-        close = difflib.get_close_matches(name, known, n=1)
-        hint = f" Did you mean {close[0]!r}?" if close else ""
+        by_lower = {field.lower(): field for field in known}
+        close = difflib.get_close_matches(name.lower(), by_lower, n=1)
+        hint = f" Did you mean {by_lower[close[0]]!r}?" if close else ""
         raise InputError(f"Filter: unknown field {name!r}.{hint} This index knows: {', '.join(known)}.")
 
     def value(self) -> Value | bool:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, fields
-from typing import Self
+from dataclasses import MISSING, asdict, dataclass, field, fields
+from typing import Any, Self
 
+from core.compress.embedder import projection_of
 from core.embed import Embedder
 from core.errors import IndexMismatch
 from core.settings import Settings
 
-SCHEMA = 2
+SCHEMA = 3
 # Fields of a fingerprint that are settings of the same name; the encoder decides the others.
 CHOSEN = ("language", "bm25_k1", "bm25_b", "chunker", "chunk_tokens")
 _BY_ENCODER = ("dimension", "max_tokens", "query_prompt", "document_prompt")
@@ -31,6 +32,8 @@ class Fingerprint:
     bm25_b: float
     chunker: str
     chunk_tokens: int
+    compression: str = "none"  # a projection's label, such as pca:128; `weights` is then of encoder and projection
+    quantization: str = "none"  # of the chunk vectors, by the engine: none, int8 or binary
 
     def changes(self, other: Self) -> dict[str, tuple[object, object]]:
         """Where `other` differs: field → (our value, its value)."""
@@ -44,12 +47,18 @@ class Meta:
 
     `avg_len` is the average length in BM25 terms that the stored sparse vectors were made with; `exact` is false
     until the first ingest has finished, while it is still an estimate. `fields` maps metadata fields to their kind.
+    `projection` is what compresses the vectors (see `core.compress.projection`), None where they are full.
+    `unrelated` are the levels of `core.unrelated`, None until an ingest has measured them; `tuning` is what
+    `limpid tune` found (see `search.tuning`).
     """
 
     fingerprint: Fingerprint
     avg_len: float = 1.0
     exact: bool = False
     fields: dict[str, str] = field(default_factory=dict)
+    projection: dict[str, Any] | None = None
+    unrelated: dict[str, float] | None = None
+    tuning: dict[str, Any] | None = None
 
     def to_json(self) -> dict:
         """As plain JSON values."""
@@ -59,16 +68,27 @@ class Meta:
     def from_json(cls, stored: dict) -> Self:
         """Raises `IndexMismatch` for an index of another schema."""
         known = stored.get("fingerprint", {})
-        if known.get("schema") != SCHEMA or set(known) != {item.name for item in fields(Fingerprint)}:
+        names = {item.name for item in fields(Fingerprint)}
+        since = {item.name for item in fields(Fingerprint) if item.default is not MISSING}  # absent from older indexes
+        if known.get("schema") != SCHEMA or not names - since <= set(known) <= names:
             raise IndexMismatch(
                 f"The index has schema {known.get('schema')}, this Limpid reads schema {SCHEMA}. "
                 "Ingest the corpus into a new index."
             )
-        return cls(Fingerprint(**known), stored["avg_len"], stored["exact"], dict(stored["fields"]))
+        return cls(
+            Fingerprint(**known),
+            stored["avg_len"],
+            stored["exact"],
+            dict(stored["fields"]),
+            projection=stored.get("projection"),
+            unrelated=stored.get("unrelated"),
+            tuning=stored.get("tuning"),
+        )
 
 
 def fingerprint_of(settings: Settings, embedder: Embedder, stored: Fingerprint | None = None) -> Fingerprint:
     """The fingerprint that settings and encoder make; what isn't set explicitly is taken from `stored`, if given."""
+    projection = projection_of(embedder)
     from_stored = [name for name in CHOSEN if stored and name not in settings.model_fields_set]
     return Fingerprint(
         schema=SCHEMA,
@@ -79,6 +99,8 @@ def fingerprint_of(settings: Settings, embedder: Embedder, stored: Fingerprint |
         query_prompt=embedder.prompts["query"],
         document_prompt=embedder.prompts["document"],
         **{name: getattr(stored if name in from_stored else settings, name) for name in CHOSEN},
+        compression=projection.label if projection else "none",
+        quantization=stored.quantization if stored else "none",
     )
 
 

@@ -7,8 +7,10 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
+from core.compress.embedder import projected, projection_of
+from core.compress.projection import Projection
 from core.embed import Embedder, open_embedder
 from core.errors import DependencyError, IndexLocked, IndexMismatch, NotFound
 from core.fingerprint import Fingerprint, Meta, compare, fingerprint_of
@@ -28,13 +30,17 @@ class Index:
         self.embedder = embedder
         self.meta = meta
         self.generation = generation
+        self._analyzer: Analyzer | None = None
         self._is_closed = False
 
     @property
     def analyzer(self) -> Analyzer:
-        """BM25's analyser with this index' settings and average length."""
-        fingerprint = self.meta.fingerprint
-        return Analyzer(fingerprint.language, fingerprint.bm25_k1, fingerprint.bm25_b, self.meta.avg_len)
+        """BM25's analyser with this index' settings and average length; another one once that has changed."""
+        fingerprint, known = self.meta.fingerprint, self._analyzer
+        wanted = (fingerprint.language, fingerprint.bm25_k1, fingerprint.bm25_b, self.meta.avg_len)
+        if known is None or (known.language, known.k1, known.b, known.avg_len) != wanted:
+            known = self._analyzer = Analyzer(*wanted)
+        return known
 
     def save(self) -> None:
         """Write what the index remembers of itself."""
@@ -75,7 +81,7 @@ def open_index(settings: Settings, *, create: bool = False, notify: Callable[[st
         number, store = found
         try:
             meta = _read_meta(store, generations)
-            embedder = open_model(settings, meta.fingerprint, notify)
+            embedder = open_model(settings, meta.fingerprint, notify, meta.projection)
             compare(meta.fingerprint, embedder, settings)
             if create:
                 generations.sweep()
@@ -85,16 +91,25 @@ def open_index(settings: Settings, *, create: bool = False, notify: Callable[[st
             raise
 
 
-def open_model(settings: Settings, stored: Fingerprint | None, notify: Callable[[str], None] = print) -> Embedder:
-    """The encoder that the settings name, else the index' own. Raises `DependencyError` where it is unavailable."""
+def open_model(
+    settings: Settings,
+    stored: Fingerprint | None,
+    notify: Callable[[str], None] = print,
+    projection: dict[str, Any] | None = None,
+) -> Embedder:
+    """The encoder that the settings name, else the index' own, with the index' projection behind it if it has one.
+
+    Raises `DependencyError` where it is unavailable.
+    """
     name = settings.model if stored is None or "model" in settings.model_fields_set else stored.model
-    return open_embedder(name, settings.cache_dir, device=settings.device, offline=settings.offline, notify=notify)
+    full = open_embedder(name, settings.cache_dir, device=settings.device, offline=settings.offline, notify=notify)
+    return projected(full, Projection.from_json(projection) if projection else None)
 
 
 def open_next(generations: Generations, embedder: Embedder, fingerprint: Fingerprint, number: int) -> Index:
     """The generation `number`, which isn't the current one yet: continued if it has this fingerprint, else begun anew.
 
-    Raises `IndexLocked` while another process builds it.
+    It remembers the embedder's projection, if there is one. Raises `IndexLocked` while another process builds it.
     """
     if generations.exists(number):
         try:
@@ -108,6 +123,25 @@ def open_next(generations: Generations, embedder: Embedder, fingerprint: Fingerp
             store.close()
         generations.discard(number)
     return _make(generations, embedder, fingerprint, number)
+
+
+def read_begun(generations: Generations, number: int) -> Meta | None:
+    """What the generation `number` remembers, which isn't the current one yet; None where it was never begun.
+
+    Raises `IndexLocked` while another process builds it.
+    """
+    if not generations.exists(number):
+        return None
+    try:
+        store = generations.open(number)
+    except (NotFound, DependencyError):  # killed while it was made
+        return None
+    except IndexLocked:
+        raise IndexLocked(f"Another process is already making generation {number} of the index. Wait for it.") from None
+    try:
+        return _known_meta(store)
+    finally:
+        store.close()
 
 
 @contextmanager
@@ -214,7 +248,9 @@ def _create(generations: Generations, settings: Settings, notify: Callable[[str]
 
 def _make(generations: Generations, embedder: Embedder, fingerprint: Fingerprint, number: int) -> Index:
     Analyzer(fingerprint.language, fingerprint.bm25_k1, fingerprint.bm25_b, 1.0)  # raises before anything is written
-    index = Index(generations.open(number, fingerprint.dimension), embedder, Meta(fingerprint), number)
+    projection = projection_of(embedder)
+    meta = Meta(fingerprint, projection=projection.to_json() if projection else None)
+    index = Index(generations.open(number, fingerprint.dimension, fingerprint.quantization), embedder, meta, number)
     try:
         index.save()
     except BaseException:

@@ -41,7 +41,11 @@ class Settings(BaseSettings):
     bm25_b: float = Field(0.75, ge=0, le=1, description="BM25's length normalisation.")
 
     candidates: int = Field(100, ge=1, le=10_000, description="Candidates that each leg of a search contributes.")
-    dense_weight: float = Field(0.6, ge=0, le=1, description="Weight of the dense score in the convex fusion.")
+    dense_weight: float = Field(0.6, ge=0, le=1, description="Weight of the dense score in the fusions that have one.")
+    reranker: str | None = Field(None, description="Name or folder of any sentence-transformers CrossEncoder.")
+    rerank_depth: int = Field(30, ge=1, le=200, description="Candidates that the reranker reads of each query.")
+
+    query_log: Path | None = Field(None, description="File that keeps the features of queries for `limpid tune`.")
 
     max_document_mb: float = Field(100, gt=0, description="Larger files are refused, one by one.")
     max_text_mb: float = Field(20, gt=0, description="Documents with more extracted text are refused, one by one.")

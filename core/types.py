@@ -152,8 +152,16 @@ class LegScore:
 
 
 @dataclass(frozen=True, slots=True)
+class Reranked:
+    """What a cross-encoder gave a hit: its score, and the hit's rank from 1 before the reranking."""
+
+    score: float
+    rank_before: int
+
+
+@dataclass(frozen=True, slots=True)
 class Passage:
-    """What a hit returns of its document where that isn't its chunk: some of its sentences, or its section.
+    """What a hit returns of its document where that isn't its chunk: some sentences, its section, or chunks around it.
 
     `document.text[start:end] == text` always. Pages and their place are as a chunk's.
     """
@@ -168,7 +176,11 @@ class Passage:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """One search result with the reasons for its place."""
+    """One search result with the reasons for its place.
+
+    `score` is the fused score, or that of the best sentence of a passage made of sentences. `n_more` counts further
+    candidates of its document, None unless hits are grouped.
+    """
 
     rank: int
     score: float
@@ -179,6 +191,8 @@ class Hit:
     sentence_cosine: float | None = None  # of query and best sentence vector
     matched_terms: tuple[str, ...] = ()
     passage: Passage | None = None  # None where the chunk itself is returned
+    reranked: Reranked | None = None  # None where no cross-encoder has read it
+    n_more: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from core.index import Index
 from core.settings import Settings
 from core.types import Document, DocumentRecord
+from core.unrelated import measure_unrelated
 from ingest.extract import Extracted
 from ingest.isolation import Extractor, Limits
 from ingest.shared import SharedText
@@ -281,3 +282,6 @@ def _finish(index: Index, settings: Settings, writer: Writer) -> None:
         if not meta.exact or abs(measured - meta.avg_len) > AVG_LEN_DRIFT * meta.avg_len:
             writer.reweigh(measured)
     index.store.optimize()
+    if writer.n_chunks or stale or (meta.unrelated or {}).get("n_chunks", 0) != n_chunks:
+        meta.unrelated = measure_unrelated(index.store, index.embedder).to_json()
+        index.save()

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from core.errors import IndexLocked, StorageFull
 from core.index import Index
@@ -25,6 +25,7 @@ from ingest.writer import Progress
 
 RETRY_S = 0.2
 COPIED_AT_ONCE = 256  # documents
+Visited = TypeVar("Visited")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +94,8 @@ def rebuild(
     """
     is_built = False
     while True:
-        with ExitStack() as held, tempfile.TemporaryFile(dir=_folder(settings)) as file:
-            visit = _enter(held, origin, on_progress)
+        with ExitStack() as held, tempfile.TemporaryFile(dir=working_folder(settings)) as file:
+            visit = enter(held, origin.visit, on_progress)
             wanted = visit.known()
             if is_built and complete(index.store) == wanted:
                 rebuilt = Rebuilt(len(wanted), index.store.count_chunks())
@@ -107,15 +108,18 @@ def rebuild(
             is_built = True
 
 
-def _folder(settings: Settings) -> Path | None:
+def working_folder(settings: Settings) -> Path | None:
     """Where there is room for a copy of all texts: beside the index; for a server where temporary files go."""
     return None if settings.is_server else Path(settings.index)
 
 
-def _enter(held: ExitStack, origin: Origin, on_progress: Callable[[Progress], None]) -> Visit:
+def enter(
+    held: ExitStack, visit: Callable[[], AbstractContextManager[Visited]], on_progress: Callable[[Progress], None]
+) -> Visited:
+    """The visit that `visit` makes, entered once nobody else holds the current generation; `held` ends it."""
     while True:
         try:
-            return held.enter_context(origin.visit())
+            return held.enter_context(visit())
         except IndexLocked:
             on_progress(Progress(0, 0, 0, 0, 0, "waiting: index in use"))
             time.sleep(RETRY_S)

@@ -15,6 +15,7 @@ from typing import Self
 
 import numpy as np
 
+from core.compress.embedder import full_encoder, projection_of
 from core.index import Index
 from core.settings import Settings
 from core.store import EmbeddedChunk
@@ -72,7 +73,8 @@ class Writer:
 
     def __init__(self, index: Index, settings: Settings, on_progress: Callable[[Progress], None], total_bytes: int):
         """Starts two threads; `total_bytes` is what all documents together will count, for progress."""
-        embedder = index.embedder
+        embedder = full_encoder(index.embedder)  # what a compression does to vectors comes last, when they are written
+        self._projection = projection_of(index.embedder)
         self._index = index
         self._settings = settings
         self._on_progress = on_progress
@@ -217,6 +219,8 @@ class Writer:
             records.append(record)
             for chunk in pending.chunks:
                 dense, sentences = _vectors_of(chunk, pending.document, vectors)
+                if self._projection:
+                    dense, sentences = self._projection.project(dense), self._projection.project(sentences)
                 sparse = analyzer.document(chunk.lexical_text)
                 embedded.append(EmbeddedChunk(chunk, record.generation, dense, sentences, sparse))
         with self._index.store.changing():  # a search meets the old version of a document or the new one, never both

@@ -3,12 +3,13 @@
 `sentences`: chunks are cut where the encoder likes them, answers aren't. Every sentence of the best chunks is scored,
 half by itself and half by its chunk; those near the query's best are kept, and neighbours among them make one passage,
 across the border of two chunks too. A query with one clear answer gets a sentence, a broad one whole pages.
-`section`: the chunk with its neighbours under the same headings.
+`section`: the chunk with its neighbours under the same headings. A chunk can also be widened by a given number of
+chunks on either side, whatever their headings.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -137,6 +138,46 @@ def section(chunk: Chunk, neighbours: Mapping[int, Chunk], max_chars: int = MAX_
             else:
                 moves.remove(move)
     return [known[position] for position in range(low, high + 1)]
+
+
+def surroundings(
+    chunks: Sequence[Chunk],
+    around: Mapping[str, Mapping[int, Chunk]],
+    reach: int,
+    taken: Mapping[str, Collection[int]],
+) -> list[tuple[int, list[Chunk]]]:
+    """Each chunk with up to `reach` chunks on either side; those that touch or overlap are one.
+
+    `chunks` are given best first, `around` holds the chunks near them by document and position, `taken` the positions
+    that are returned already and won't be again. Each result is the index of its best chunk and its chunks in order;
+    results are ordered by that index.
+    """
+    wanted: dict[str, set[int]] = {}
+    for chunk in chunks:
+        if chunk.position not in taken.get(chunk.document_id, ()):
+            near = range(chunk.position - reach, chunk.position + reach + 1)
+            wanted.setdefault(chunk.document_id, set()).update(near)
+    rows = {(chunk.document_id, chunk.position): row for row, chunk in reversed(list(enumerate(chunks)))}
+    found = []
+    for document_id, positions in wanted.items():
+        known = {**around.get(document_id, {}), **{c.position: c for c in chunks if c.document_id == document_id}}
+        for run in _runs(sorted((positions & known.keys()) - set(taken.get(document_id, ())))):
+            best = min((rows[document_id, i] for i in run if (document_id, i) in rows), default=None)
+            if best is not None:  # else it lies beyond something taken, away from every chunk
+                found.append((best, [known[i] for i in run]))
+    return sorted(found, key=lambda result: result[0])
+
+
+def _runs(positions: Sequence[int]) -> Iterator[list[int]]:
+    """Rising numbers in groups without a gap."""
+    run: list[int] = []
+    for position in positions:
+        if run and position != run[-1] + 1:
+            yield run
+            run = []
+        run.append(position)
+    if run:
+        yield run
 
 
 def _is_whole(known: Mapping[int, Chunk], first: int, last: int) -> bool:

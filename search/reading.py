@@ -1,112 +1,133 @@
-"""Reads the chunks of a ranking from the store and makes of them what a search returns: chunks, sentences, sections."""
+"""Reads the chunks of a list from the store and makes of them what a search returns: chunks, sentences, sections.
+
+Every method returns the first `wanted` results of a sequence that doesn't depend on how many are wanted, so that one
+page of it continues another.
+"""
 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
 
 import numpy as np
 
-from core.filters import All, Comparison, Some
-from core.sparse import Analyzer, SparseVector
-from core.store import Store, StoredChunk
+from core.filters import All, Comparison, Filter, Some
+from core.index import Index
+from core.sparse import SparseVector
+from core.store import StoredChunk
 from core.types import Chunk, DocumentRecord, Passage, Span, place
 from search.fusion import convex
-from search.passages import section, sentence_scores, stretches
+from search.listing import Placed
+from search.passages import POOL, Stretch, section, sentence_scores, stretches, surroundings
+from search.ranking import Asked
 
 SECTION_REACH = 16  # chunks on either side that are read for a section: of 200 tokens, more than `MAX_CHARS` hold
-
-
-@dataclass(frozen=True, slots=True)
-class Ranked:
-    """A chunk's id, its row in the ranking and its score there, scaled to [0, 1] over all candidates."""
-
-    id: str
-    row: int
-    score: float
+BLOCK = 10  # chunks that are read, and whose surroundings are merged, at once
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A chunk of the ranking, read. `score` is None where the chunk's own counts, `passage` where it is the chunk."""
+    """An entry of the list, read. `score` is None where the entry's own counts, `passage` where it is the chunk."""
 
-    row: int
+    placed: Placed
     stored: StoredChunk
     best_sentence: Span | None
     score: float | None = None
     passage: Passage | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """A query as the legs of its mode see it: `vector` is None in sparse mode, `terms` are empty in dense mode."""
-
-    vector: np.ndarray | None
-    terms: SparseVector
-
-    def weight(self, dense_weight: float) -> float:
-        """Share of the dense leg."""
-        if self.vector is None:
-            return 0.0
-        return dense_weight if self.terms.indices else 1.0
-
-
 class Reader:
-    """What a search returns for the best chunks of one ranking."""
+    """What a search returns for the chunks of one list."""
 
-    def __init__(self, store: Store, analyzer: Analyzer, dense_weight: float, threshold: float):
+    def __init__(self, index: Index, threshold: float):
         """`threshold` is the share of the best sentence's score that the sentences of a passage must reach."""
-        self._store = store
-        self._analyzer = analyzer
-        self._dense_weight = dense_weight
+        self._index = index
+        self._store = index.store
         self._threshold = threshold
 
-    def chunks(self, ranked: Sequence[Ranked], asked: Asked) -> list[Found]:
+    def chunks(self, listed: Iterable[Placed], asked: Asked) -> list[Found]:
         """The chunks themselves, each with its nearest sentence."""
         return [
-            Found(entry.row, stored, _nearest_sentence(stored, asked.vector))
-            for entry, stored in self._fetch(ranked, asked)
+            Found(entry, stored, _nearest_sentence(stored, asked.vector))
+            for entry, stored in self._fetch(list(listed), asked)
         ]
 
-    def sections(self, ranked: Sequence[Ranked], asked: Asked) -> list[Found]:
-        """Every chunk in its section; chunks of one section give one result."""
-        read = self.chunks(ranked, asked)
-        around = self._neighbours([found.stored.chunk for found in read])
-        parts = [(found, section(found.stored.chunk, around.get(found.stored.chunk.document_id, {}))) for found in read]
-        records = self._records(chunks for _, chunks in parts)
-        results, seen = [], set()
-        for found, chunks in parts:
-            if found.stored.chunk.id not in seen:
-                seen.update(chunk.id for chunk in chunks)
-                passage = _passage(chunks, chunks[0].start, chunks[-1].end, records)
-                results.append(Found(found.row, found.stored, found.best_sentence, passage=passage))
-        return results
+    def sections(self, listed: Iterator[Placed], asked: Asked, wanted: int) -> list[Found]:
+        """Every chunk in its section; chunks of one section give one result, and nothing comes twice."""
+        results: list[Found] = []
+        taken: set[str] = set()
+        while len(results) < wanted and (block := list(islice(listed, BLOCK))):
+            read = self.chunks(block, asked)
+            around = self._scan([_of_section(found.stored.chunk) for found in read])
+            parts = []
+            for found in read:
+                chunk = found.stored.chunk
+                if chunk.id not in taken:
+                    near = around.get(chunk.document_id, {})
+                    chunks = section(chunk, {at: other for at, other in near.items() if other.id not in taken})
+                    taken.update(other.id for other in chunks)
+                    parts.append((found, chunks))
+            records = self._records(chunks for _, chunks in parts)
+            results += [
+                replace(found, passage=_passage(chunks, chunks[0].start, chunks[-1].end, records))
+                for found, chunks in parts
+            ]
+        return results[:wanted]
 
-    def sentences(self, ranked: Sequence[Ranked], asked: Asked, limit: int) -> list[Found]:
-        """The `limit` best stretches of sentences; each belongs to the chunk that holds its best sentence."""
-        read = [(entry, stored) for entry, stored in self._fetch(ranked, asked) if stored.chunk.sentences]
+    def surroundings(self, listed: Iterator[Placed], asked: Asked, reach: int, wanted: int) -> list[Found]:
+        """Every chunk with `reach` chunks on either side; what touches becomes one result, and nothing comes twice."""
+        results: list[Found] = []
+        taken: dict[str, set[int]] = {}
+        while len(results) < wanted and (block := list(islice(listed, BLOCK))):
+            read = self.chunks(block, asked)
+            around = self._scan([_near(found.stored.chunk, reach) for found in read])
+            parts = surroundings([found.stored.chunk for found in read], around, reach, taken)
+            records = self._records(chunks for _, chunks in parts)
+            for row, chunks in parts:
+                taken.setdefault(chunks[0].document_id, set()).update(chunk.position for chunk in chunks)
+                passage = _passage(chunks, chunks[0].start, chunks[-1].end, records)
+                results.append(replace(read[row], passage=passage))
+        return results[:wanted]
+
+    def sentences(self, listed: Iterator[Placed], asked: Asked, wanted: int, per_document: int | None) -> list[Found]:
+        """The best stretches of sentences of the best chunks; each belongs to the chunk that holds its best sentence.
+
+        A document is left `per_document` of them, where that isn't None.
+        """
+        read = [
+            (entry, stored)
+            for entry, stored in self._fetch(list(islice(listed, POOL)), asked)
+            if stored.chunk.sentences
+        ]
         if not read:
             return []
         chunks = [stored.chunk for _, stored in read]
-        own = self._own_scores([stored for _, stored in read], asked)
-        scores = sentence_scores(own, np.array([entry.score for entry, _ in read]))
-        best = stretches(chunks, scores, self._threshold)[:limit]
-        parts = [[chunks[row] for row in stretch.rows] for stretch in best]
+        own = self._own_scores([stored for _, stored in read], asked, read[0][0].ranking.weight)
+        scores = sentence_scores(own, np.array([entry.relevance for entry, _ in read]))
+        best = stretches(chunks, scores, self._threshold)
+        n_of = Counter(chunks[stretch.row].document_id for stretch in best)
+        if per_document is not None:
+            best = _capped(best, [chunks[stretch.row].document_id for stretch in best], per_document)
+        parts = [[chunks[row] for row in stretch.rows] for stretch in best[:wanted]]
         records = self._records(parts)
         results = []
-        for stretch, part in zip(best, parts, strict=True):
+        for stretch, part in zip(best, parts, strict=False):
             entry, stored = read[stretch.row]
+            if per_document is not None:
+                entry = replace(entry, n_more=max(0, n_of[stored.chunk.document_id] - per_document))
             passage = _passage(part, stretch.start, stretch.end, records)
-            results.append(Found(entry.row, stored, stretch.best, stretch.score, passage))
+            results.append(Found(entry, stored, stretch.best, stretch.score, passage))
         return results
 
-    def _fetch(self, ranked: Sequence[Ranked], asked: Asked) -> list[tuple[Ranked, StoredChunk]]:
+    def _fetch(self, listed: Sequence[Placed], asked: Asked) -> list[tuple[Placed, StoredChunk]]:
         """The chunks with their sentence vectors; those removed since the legs were asked are left out."""
-        stored = self._store.fetch([entry.id for entry in ranked], sentences=asked.vector is not None)
-        return [(entry, stored[entry.id]) for entry in ranked if entry.id in stored]
+        stored = self._store.fetch([entry.id for entry in listed], sentences=asked.vector is not None)
+        return [(entry, stored[entry.id]) for entry in listed if entry.id in stored]
 
-    def _own_scores(self, read: Sequence[StoredChunk], asked: Asked) -> list[np.ndarray]:
+    def _own_scores(self, read: Sequence[StoredChunk], asked: Asked, dense_weight: float) -> list[np.ndarray]:
         """Each sentence's fused score in [0, 1], one array for each chunk: cosine and BM25, min-max over all of them.
 
         BM25 counts frequencies over chunks and takes the chunks' average length.
@@ -118,22 +139,12 @@ class Reader:
         if asked.terms.indices:
             idf = self._store.idf(asked.terms.indices)
             texts = [text for stored in read for text in _sentence_texts(stored.chunk)]
-            sparse = np.array([_bm25(self._analyzer.document(text), idf) for text in texts])
-        fused = convex(dense, sparse, asked.weight(self._dense_weight)).scores
+            sparse = np.array([_bm25(self._index.analyzer.document(text), idf) for text in texts])
+        fused = convex(dense, sparse, dense_weight if asked.terms.indices else 1.0).scores
         return np.split(fused, np.cumsum(lengths)[:-1])
 
-    def _neighbours(self, chunks: Sequence[Chunk]) -> dict[str, dict[int, Chunk]]:
-        """Chunks near the given ones with the same innermost heading, by document and position, in one request."""
-        conditions = []
-        for chunk in chunks:
-            near = [
-                Comparison("document_id", "=", chunk.document_id),
-                Comparison("position", ">=", chunk.position - SECTION_REACH),
-                Comparison("position", "<=", chunk.position + SECTION_REACH),
-            ]
-            if chunk.headings:
-                near.append(Comparison("headings", "=", chunk.headings[-1]))
-            conditions.append(All(tuple(near)))
+    def _scan(self, conditions: Sequence[Filter]) -> dict[str, dict[int, Chunk]]:
+        """Chunks that meet one of the conditions, by document and position, in one request."""
         around: dict[str, dict[int, Chunk]] = {}
         for batch in self._store.scan(where=Some(tuple(conditions))) if conditions else ():
             for stored in batch:
@@ -144,6 +155,34 @@ class Reader:
         """The documents whose text a passage needs: what stands between two chunks is in neither."""
         wanted = {chunks[0].document_id for chunks in parts if not _is_self_contained(chunks)}
         return {record.id: record for record in self._store.load_records(sorted(wanted))} if wanted else {}
+
+
+def _near(chunk: Chunk, reach: int) -> All:
+    """The chunks of the same document that are no more than `reach` away."""
+    return All(
+        (
+            Comparison("document_id", "=", chunk.document_id),
+            Comparison("position", ">=", chunk.position - reach),
+            Comparison("position", "<=", chunk.position + reach),
+        )
+    )
+
+
+def _of_section(chunk: Chunk) -> All:
+    """Chunks near the given one with the same innermost heading."""
+    near = _near(chunk, SECTION_REACH)
+    return All((*near.parts, Comparison("headings", "=", chunk.headings[-1]))) if chunk.headings else near
+
+
+def _capped(items: Sequence[Stretch], keys: Sequence[str], limit: int) -> list[Stretch]:
+    """The items without those that follow `limit` others with the same key."""
+    n_kept: Counter[str] = Counter()
+    kept = []
+    for item, key in zip(items, keys, strict=True):
+        n_kept[key] += 1
+        if n_kept[key] <= limit:
+            kept.append(item)
+    return kept
 
 
 def _is_self_contained(chunks: Sequence[Chunk]) -> bool:

@@ -12,7 +12,13 @@ def results_json(results: Results, *, explain: bool = False) -> dict:
         "query": results.query,
         "mode": results.mode,
         "took_ms": round(results.took_ms, 2),
-        "hits": [_hit(hit, explain) for hit in results.hits],
+        "hits": [hit_json(hit, explain=explain) for hit in results.hits],
+    }
+    answer["signals"] = {
+        "confidence": None if results.signals.confidence is None else round(results.signals.confidence, 4),
+        "far": results.signals.is_far,
+        "unknown_terms": list(results.signals.unknown_terms),
+        "legs_disagree": results.signals.legs_disagree,
     }
     if results.notes:
         answer["notes"] = list(results.notes)
@@ -21,7 +27,8 @@ def results_json(results: Results, *, explain: bool = False) -> dict:
     return answer
 
 
-def _hit(hit: Hit, explain: bool) -> dict:
+def hit_json(hit: Hit, *, explain: bool = False) -> dict:
+    """One hit in the contract's form."""
     chunk = hit.chunk
     passage = hit.passage or chunk
     answer: dict = {
@@ -44,6 +51,10 @@ def _hit(hit: Hit, explain: bool) -> dict:
         "best_sentence": None,
         "legs": {name: _leg(leg, explain) for name, leg in hit.legs.items()},
     }
+    if hit.n_more is not None:
+        answer["n_more"] = hit.n_more
+    if hit.reranked:
+        answer["rerank"] = {"score": hit.reranked.score, "rank_before": hit.reranked.rank_before}
     if hit.best_sentence:
         start, end = hit.best_sentence.start, hit.best_sentence.end
         text = chunk.text[start - chunk.start : end - chunk.start]

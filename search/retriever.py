@@ -1,228 +1,255 @@
-"""From a query to hits: two legs in one round trip, every candidate scored on both, one ranking, reasons kept."""
+"""From a query to hits: ranked, listed, read, with the reasons kept."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from itertools import chain, islice
+from typing import Any
 
 import numpy as np
 
 from core.errors import InputError
-from core.filters import parse_filter
 from core.index import Index
-from core.sparse import SparseVector
-from core.store import Scores
 from core.types import Chunk, Hit, LegScore
-from search.fusion import Fused, convex, dbsf, min_max, order, rrf
-from search.passages import KINDS, POOL, THRESHOLD
-from search.reading import Asked, Found, Ranked, Reader
-
-MODES = ("hybrid", "dense", "sparse")
-FUSIONS = ("convex", "rrf", "dbsf")
-SENTENCE_SHARE = 0.5  # dense score = ½ · cosine of the chunk + ½ · cosine of its best sentence
-MAX_K = 10_000
-REMEMBERED_QUERIES = 1024  # their vectors: 1.5 MB; another mode or page asks the same query again
-NOTHING = SparseVector([], [])
+from search.features import features
+from search.listing import Placed, diversified, grouped, parts, placed, reranked
+from search.options import Options
+from search.passages import THRESHOLD
+from search.query_log import QueryLog
+from search.ranking import CANDIDATES, DENSE_WEIGHT, Asked, Ranker, Ranking, ranks
+from search.reading import Found, Reader
+from search.rerank import Reranker
+from search.signals import Signals, signals
 
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """What a search returned; `notes` says what the caller should know about the query."""
+    """What a search returned, how sure it is of that, and in `notes` what the caller should know about the query."""
 
     query: str
     mode: str
     fusion: str | None
     took_ms: float
     hits: tuple[Hit, ...]
+    signals: Signals
     notes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class _Ranking:
-    """Candidates of a query, sorted by id, with arrays aligned with them.
-
-    `legs` holds each leg's raw scores, `found` which candidates the leg itself retrieved.
-    """
-
-    ids: Sequence[str]
-    fused: Fused
-    legs: Mapping[str, np.ndarray]
-    found: Mapping[str, np.ndarray]
-    exact: Scores | None
-
-    def best(self, k: int) -> list[int]:
-        """Rows of the `k` best candidates, best first."""
-        return order(self.fused.scores)[:k].tolist()
 
 
 class Retriever:
     """Searches one index. Safe to use from several threads."""
 
     def __init__(
-        self, index: Index, candidates: int = 100, dense_weight: float = 0.6, passage_threshold: float = THRESHOLD
+        self,
+        index: Index,
+        candidates: int = CANDIDATES,
+        dense_weight: float = DENSE_WEIGHT,
+        passage_threshold: float = THRESHOLD,
+        reranker: Reranker | None = None,
+        log: QueryLog | None = None,
     ):
-        """`candidates` is what each leg contributes, `dense_weight` the dense share of the convex fusion.
+        """`candidates` and `dense_weight` are as for `Ranker`.
+
+        With a `reranker` searches may be reranked; they are by default where `limpid tune` has measured a gain. The
+        features of hybrid searches are added to `log`.
 
         `passage_threshold` is the share of the best sentence's score that the sentences of a passage must reach.
         """
+        self.ranker = Ranker(index, candidates, dense_weight)
         self._index = index
-        self._analyzer = index.analyzer
-        self._candidates = candidates
-        self._dense_weight = dense_weight
-        self._reader = Reader(index.store, self._analyzer, dense_weight, passage_threshold)
-        self._vector = lru_cache(maxsize=REMEMBERED_QUERIES)(index.embedder.encode_query)
+        self._reader = Reader(index, passage_threshold)
+        self._reranker = reranker
+        self._log = log
 
-    def search(
-        self,
-        query: str,
-        k: int = 10,
-        mode: str = "hybrid",
-        fusion: str = "convex",
-        where: str | None = None,
-        explain: bool = False,
-        passage: str = "chunk",
-    ) -> Results:
-        """The `k` best passages for `query`, with reasons; `explain` adds the matched terms.
+    def search(self, query: str, k: int = 10, mode: str = "hybrid", **options: Any) -> Results:
+        """The `k` best passages for `query`, with reasons. What else can be asked for is described in `Options`.
 
-        `mode` is hybrid, dense or sparse; `fusion` is convex, rrf or dbsf and counts in hybrid only; `where` is a
-        filter (see `core.filters`). `passage` says what a hit returns: its chunk, the sentences that answer, or the
-        section around it (see `search.passages`); the latter two may give fewer than `k` hits, since neighbours are
-        joined, and a passage of sentences scores as its best one.
-        Raises `InputError` for an empty query, k outside [1, 10000], or an unknown mode, fusion, passage or filter
-        field.
+        Pages fit together: what `offset` and `k` cut out of the list doesn't change the list. Hits that became one
+        passage count once.
+        Raises `InputError` for an empty query and for options that can't be.
         """
         started = time.perf_counter()
-        vector, notes = self._encode(_checked(query, k, mode, fusion, passage), mode)
+        wanted = Options(k=k, mode=mode, **options)
+        asked = self.ranker.ask(query, mode)
+        notes = list(asked.notes)
         with self._index.store.reading():
-            ranking = self._rank(query, vector, max(self._candidates, k), mode, fusion, where)
-            found = self._read(ranking, k, passage, Asked(vector, self._terms(query, mode)))
-        hits = self._hits(ranking, found, mode, query if explain else None)
+            found = self._page(asked, wanted, notes)
+            signals = self._signals(asked, [entry.placed.ranking for entry in found[:1]])
+        hits = self._hits(found, wanted.offset, query if wanted.explain and mode != "dense" else None)
         took_ms = (time.perf_counter() - started) * 1000
-        return Results(query, mode, fusion if mode == "hybrid" else None, took_ms, hits, tuple(notes))
+        fusion = (wanted.fusion or self.ranker.default_fusion) if mode == "hybrid" else None
+        return Results(query, mode, fusion, took_ms, hits, signals, (*notes, *signals.notes()))
 
     def rank_documents(
-        self, query: str, k: int = 100, mode: str = "hybrid", fusion: str = "convex", where: str | None = None
+        self,
+        query: str,
+        k: int = 100,
+        mode: str = "hybrid",
+        fusion: str | None = None,
+        where: str | None = None,
+        rerank: bool | None = None,
     ) -> list[tuple[str, float]]:
-        """The `k` best documents with their scores, each scored by its best chunk; raises like `search`."""
-        vector, _ = self._encode(_checked(query, k, mode, fusion, "chunk"), mode)
-        depth = max(self._candidates, 2 * k)  # several chunks may belong to one document
+        """The `k` best documents with their scores, each scored by its best chunk; raises like `search`.
+
+        Reranked documents score 1 / rank: no other number orders both those that the cross-encoder read and the rest.
+        """
+        wanted = Options(k=k, mode=mode, fusion=fusion, where=where, rerank=rerank)
+        reranker = self._asked_reranker(wanted)
+        asked = self.ranker.ask(query, mode)
+        depth = max(self.ranker.candidates, 2 * k)  # several chunks may belong to one document
         with self._index.store.reading():
-            ranking = self._rank(query, vector, depth, mode, fusion, where)
+            ranking = self.ranker.fuse(self.ranker.gather(asked, depth, where), fusion)
+            listed = list(placed(ranking, ranking.best()))
+            if reranker:
+                listed = self._reranked(reranker, asked, listed, [])
             owners = self._index.store.owners(ranking.ids)
-        documents: dict[str, float] = {}
-        for row in ranking.best(len(ranking.ids)):
-            for document_id in owners.get(ranking.ids[row], ()):  # none where another process has removed it since
-                documents.setdefault(document_id, float(ranking.fused.scores[row]))
-        return sorted(documents.items(), key=lambda found: (-found[1], found[0]))[:k]
+        if reranker:
+            documents = _documents(((entry.id, entry.score) for entry in listed), owners)
+            return [(document_id, 1 / rank) for rank, document_id in enumerate(list(documents)[:k], start=1)]
+        return _best_documents(ranking, owners, k)
 
-    def _terms(self, query: str, mode: str) -> SparseVector:
-        return self._analyzer.query(query) if mode != "dense" else NOTHING
+    def rank_by_weights(self, query: str, weights: Sequence[float], k: int = 10) -> list[list[tuple[str, float]]]:
+        """The `k` best documents under the convex fusion, once for every dense weight; raises like `search`."""
+        asked = self.ranker.ask(query)
+        with self._index.store.reading():
+            pool = self.ranker.gather(asked)
+            owners = self._index.store.owners(pool.ids)
+        return [_best_documents(self.ranker.fuse(pool, "convex", weight), owners, k) for weight in weights]
 
-    def _encode(self, query: str, mode: str) -> tuple[np.ndarray | None, list[str]]:
-        if mode == "sparse":
-            return None, []
-        embedder = self._index.embedder
-        n_tokens = len(embedder.tokenizer.encode([embedder.prompts["query"] + query])[0])
-        limit = embedder.tokenizer.max_tokens
-        notes = []
-        if n_tokens > limit:
-            notes.append(f"The query has {n_tokens} tokens; the encoder read the first {limit}, BM25 read all.")
-        return self._vector(query), notes
+    @property
+    def can_rerank(self) -> bool:
+        """Whether a cross-encoder is set up."""
+        return self._reranker is not None
 
-    def _rank(
-        self, query: str, vector: np.ndarray | None, depth: int, mode: str, method: str, where: str | None
-    ) -> _Ranking:
-        condition = parse_filter(where, self._index.meta.fields) if where and where.strip() else None
-        terms = self._terms(query, mode)
-        candidates = self._index.store.candidates(vector, terms, depth, condition)
-        listed = {"dense": dict(candidates.dense), "sparse": dict(candidates.sparse)}
-        ids = sorted(listed["dense"].keys() | listed["sparse"].keys())
-        found = {leg: np.array([key in scores for key in ids], dtype=bool) for leg, scores in listed.items()}
-        if vector is None:
-            sparse = np.array([listed["sparse"][key] for key in ids], dtype=np.float64)
-            return _Ranking(ids, Fused(sparse, np.zeros_like(sparse), sparse), {"sparse": sparse}, found, None)
-        exact = self._index.store.score(ids, vector, terms)
-        dense = (1 - SENTENCE_SHARE) * exact.cosine + SENTENCE_SHARE * exact.sentence
-        if mode == "dense":
-            return _Ranking(ids, Fused(dense, dense, np.zeros_like(dense)), {"dense": dense}, found, exact)
-        legs = {"dense": dense, "sparse": exact.sparse}
-        return _Ranking(ids, self._fuse(method, legs, found), legs, found, exact)
+    def _signals(self, asked: Asked, rankings: Sequence[Ranking]) -> Signals:
+        """What the query's candidates say of it; there is no ranking where nothing was found."""
+        terms = asked.terms.indices
+        idf = self.ranker.idf(terms)
+        absent = {term for term in terms if term not in idf}
+        words = self._index.analyzer.terms(asked.text) if absent else {}
+        unknown = tuple(word for term, word in words.items() if term in absent)
+        ranking = rankings[0] if rankings else None
+        row = None
+        unrelated = self.ranker.unrelated
+        if ranking and asked.mode == "hybrid":
+            row = features(ranking, idf, self._index.meta.fingerprint.bm25_k1, unrelated)
+            if self._log:
+                self._log.add(row)
+        nearest = float(ranking.exact.sentence.max()) if ranking and ranking.exact else None
+        return signals(row, nearest, unrelated, unknown)
 
-    def _fuse(self, method: str, legs: Mapping[str, np.ndarray], found: Mapping[str, np.ndarray]) -> Fused:
-        if method == "convex":
-            return convex(legs["dense"], legs["sparse"], self._dense_weight)
-        if method == "dbsf":
-            return dbsf(legs["dense"], legs["sparse"])
-        # Ranks are those of the lists that the legs returned, as published: no scores are completed here.
-        return rrf(*(np.where(found[leg], legs[leg], np.nan) for leg in ("dense", "sparse")))
+    def _page(self, asked: Asked, wanted: Options, notes: list[str]) -> list[Found]:
+        """The wanted part of the list, read; adds to `notes` what happened on the way."""
+        listed = self._list(asked, wanted, notes)
+        end = wanted.offset + wanted.k
+        if wanted.passage == "sentences":
+            per_document = wanted.per_document if wanted.group else None
+            return self._reader.sentences(listed, asked, end, per_document)[wanted.offset :]
+        if wanted.passage == "section":
+            return self._reader.sections(listed, asked, end)[wanted.offset :]
+        if wanted.neighbours:
+            return self._reader.surroundings(listed, asked, wanted.neighbours, end)[wanted.offset :]
+        return self._reader.chunks(islice(listed, wanted.offset, end), asked)
 
-    def _read(self, ranking: _Ranking, k: int, passage: str, asked: Asked) -> list[Found]:
-        """What a search returns of the best chunks, best first."""
-        rows = ranking.best(max(k, POOL) if passage == "sentences" else k)
-        scaled = min_max(ranking.fused.scores)
-        ranked = [Ranked(ranking.ids[row], row, float(scaled[row])) for row in rows]
-        if passage == "sentences":
-            return self._reader.sentences(ranked, asked, k)
-        return self._reader.sections(ranked, asked) if passage == "section" else self._reader.chunks(ranked, asked)
+    def _list(self, asked: Asked, wanted: Options, notes: list[str]) -> Iterator[Placed]:
+        """All that can be found, in its final order."""
+        found = self._refined(parts(self.ranker, asked, wanted.fusion, wanted.where), asked, wanted, notes)
+        if wanted.group and wanted.passage != "sentences":  # several of them may come from one chunk
+            found = grouped(found, self._index.store.owners, wanted.per_document)
+        return chain.from_iterable(found)
 
-    def _hits(self, ranking: _Ranking, results: Sequence[Found], mode: str, explained: str | None) -> tuple[Hit, ...]:
-        ranks = {leg: _ranks(scores) for leg, scores in ranking.legs.items()}
-        normalized = {"dense": ranking.fused.dense, "sparse": ranking.fused.sparse}
-        terms = self._analyzer.terms(explained) if explained and mode != "dense" else {}
+    def _refined(
+        self, found: Iterator[Iterator[Placed]], asked: Asked, wanted: Options, notes: list[str]
+    ) -> Iterator[Iterable[Placed]]:
+        """The list with its first part reordered as wanted."""
+        reranker = self._asked_reranker(wanted)
+        if not reranker and not wanted.diversity:
+            yield from found
+            return
+        first = list(next(found, ()))
+        if reranker:
+            first = self._reranked(reranker, asked, first, notes)
+        if wanted.diversity:
+            first = diversified(first, self._index.store.vectors([entry.id for entry in first]), wanted.diversity)
+        yield first
+        yield from found
+
+    def _asked_reranker(self, wanted: Options) -> Reranker | None:
+        if wanted.rerank and self._reranker is None:
+            raise InputError("There is no reranker. Name a cross-encoder in the setting reranker (LIMPID_RERANKER).")
+        is_wanted = wanted.rerank if wanted.rerank is not None else self._reranks_by_default
+        return self._reranker if is_wanted else None
+
+    @property
+    def _reranks_by_default(self) -> bool:
+        return bool((self._index.meta.tuning or {}).get("rerank"))
+
+    def _reranked(self, reranker: Reranker, asked: Asked, listed: list[Placed], notes: list[str]) -> list[Placed]:
+        """The list with its first entries in the cross-encoder's order."""
+        head = listed[: reranker.depth]
+        stored = self._index.store.fetch([entry.id for entry in head])
+        head = [entry for entry in head if entry.id in stored]
+        read = reranker.read(asked.text, [stored[entry.id].chunk for entry in head])
+        notes.extend(read.notes)
+        return reranked([*head, *listed[reranker.depth :]], read.scores)
+
+    def _hits(self, results: Sequence[Found], offset: int, explained: str | None) -> tuple[Hit, ...]:
+        terms = self._index.analyzer.terms(explained) if explained else {}
+        rankings = {id(found.placed.ranking): found.placed.ranking for found in results}
+        leg_ranks = {
+            key: {leg: ranks(scores) for leg, scores in ranking.legs.items()} for key, ranking in rankings.items()
+        }
         hits: list[Hit] = []
-        for found in results:
-            row = found.row
-            legs = {
-                leg: LegScore(
-                    rank=int(ranks[leg][row]) or None,
-                    score=float(scores[row]),
-                    normalized=float(normalized[leg][row]),
-                    found=bool(ranking.found[leg][row]),
-                )
-                for leg, scores in ranking.legs.items()
-            }
+        for rank, found in enumerate(results, start=offset + 1):
+            entry, chunk = found.placed, found.stored.chunk
+            exact, row = entry.ranking.exact, entry.row
             hits.append(
                 Hit(
-                    rank=len(hits) + 1,
-                    score=float(ranking.fused.scores[row]) if found.score is None else found.score,
-                    chunk=found.stored.chunk,
-                    legs=legs,
+                    rank=rank,
+                    score=entry.score if found.score is None else found.score,
+                    chunk=chunk,
+                    legs=_legs(entry.ranking, row, leg_ranks[id(entry.ranking)]),
                     best_sentence=found.best_sentence,
-                    cosine=float(ranking.exact.cosine[row]) if ranking.exact else None,
-                    sentence_cosine=float(ranking.exact.sentence[row]) if ranking.exact else None,
-                    matched_terms=self._matched(terms, found.stored.chunk) if terms else (),
+                    cosine=float(exact.cosine[row]) if exact else None,
+                    sentence_cosine=float(exact.sentence[row]) if exact else None,
+                    matched_terms=self._matched(terms, chunk) if terms else (),
                     passage=found.passage,
+                    reranked=entry.reranked,
+                    n_more=entry.n_more,
                 )
             )
         return tuple(hits)
 
     def _matched(self, terms: Mapping[int, str], chunk: Chunk) -> tuple[str, ...]:
-        present = set(self._analyzer.document(chunk.lexical_text).indices)
+        present = set(self._index.analyzer.document(chunk.lexical_text).indices)
         return tuple(dict.fromkeys(word for index, word in terms.items() if index in present))
 
 
-def _checked(query: str, k: int, mode: str, method: str, passage: str) -> str:
-    if not query.strip():
-        raise InputError("The query is empty; give at least one word.")
-    if not 1 <= k <= MAX_K:
-        raise InputError(f"k is {k}; it must lie between 1 and {MAX_K}.")
-    if mode not in MODES:
-        raise InputError(f"Unknown mode {mode!r}; use one of {', '.join(MODES)}.")
-    if method == "tuned":
-        raise InputError("This index hasn't been tuned; use fusion convex, rrf or dbsf.")
-    if method not in FUSIONS:
-        raise InputError(f"Unknown fusion {method!r}; use one of {', '.join(FUSIONS)}.")
-    if passage not in KINDS:
-        raise InputError(f"Unknown passage {passage!r}; use one of {', '.join(KINDS)}.")
-    return query
+def _documents(scored: Iterable[tuple[str, float]], owners: Mapping[str, list[str]]) -> dict[str, float]:
+    """The documents of chunks, each with the score of its first one; chunks that were removed since have none."""
+    documents: dict[str, float] = {}
+    for chunk_id, score in scored:
+        for document_id in owners.get(chunk_id, ()):
+            documents.setdefault(document_id, score)
+    return documents
 
 
-def _ranks(scores: np.ndarray) -> np.ndarray:
-    """Ranks from 1 by falling score, 0 where the leg gave nothing (a score of exactly 0)."""
-    ranks = np.zeros(len(scores), dtype=np.int64)
-    ranked = order(scores)
-    ranks[ranked] = np.arange(1, len(ranked) + 1)
-    ranks[scores == 0] = 0
-    return ranks
+def _best_documents(ranking: Ranking, owners: Mapping[str, list[str]], k: int) -> list[tuple[str, float]]:
+    scores = ranking.fused.scores
+    documents = _documents(((ranking.ids[row], float(scores[row])) for row in ranking.best()), owners)
+    return sorted(documents.items(), key=lambda found: (-found[1], found[0]))[:k]
+
+
+def _legs(ranking: Ranking, row: int, leg_ranks: Mapping[str, np.ndarray]) -> dict[str, LegScore]:
+    """What each leg gave one candidate."""
+    normalized = {"dense": ranking.fused.dense, "sparse": ranking.fused.sparse}
+    return {
+        leg: LegScore(
+            rank=int(leg_ranks[leg][row]) or None,
+            score=float(scores[row]),
+            normalized=float(normalized[leg][row]),
+            found=bool(ranking.found[leg][row]),
+        )
+        for leg, scores in ranking.legs.items()
+    }

@@ -14,6 +14,9 @@ import typer
 from api.app import create_app
 from api.cli import app
 from api.failures import exit_code, http_status
+from api.routes.context import ContextRequest
+from api.routes.copying import PackageRequest
+from api.routes.space import SimilarRequest, WalkRequest
 from api.schemas import SearchRequest
 from core import errors
 from core.index import open_index
@@ -31,6 +34,13 @@ COMMANDS_BY_NAME = {  # those of a group by both names
 }
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\((?!https?:|mailto:)([^)#\s]*)(#[^)\s]+)?\)")
+REQUESTS = {
+    "/v1/search": SearchRequest,
+    "/v1/context": ContextRequest,
+    "/v1/copy": PackageRequest,
+    "/v1/similar": SimilarRequest,
+    "/v1/walk": WalkRequest,
+}
 ERRORS = [kind for kind in vars(errors).values() if isinstance(kind, type) and kind is not errors.LimpidError]
 
 
@@ -81,7 +91,7 @@ def test_every_command_is_documented_and_no_other() -> None:
 
 @pytest.mark.parametrize("name", COMMANDS_BY_NAME)
 def test_every_option_is_documented_and_no_other(name: str) -> None:
-    real = {option for parameter in COMMANDS_BY_NAME[name].params for option in (*parameter.opts,)}
+    real = {option for parameter in COMMANDS_BY_NAME[name].params for option in (*parameter.opts, *parameter.secondary_opts)}
     real = {option for option in real if option.startswith("-")} | {"--help"}
     assert _documented_options(name) == real
 
@@ -117,9 +127,10 @@ def test_statuses_are_those_of_the_code() -> None:
     assert documented == {kind.__name__: http_status(kind(""))[0] for kind in ERRORS}
 
 
-def test_every_field_of_a_search_is_documented() -> None:
-    fields = {row[0].strip("`") for row in _rows(_section(HTTP, "`POST /v1/search`"))}
-    assert fields == set(SearchRequest.model_fields)
+@pytest.mark.parametrize("path", REQUESTS)
+def test_every_field_of_a_request_is_documented(path: str) -> None:
+    fields = {row[0].strip("`") for row in _rows(_section(HTTP, f"`POST {path}`"))}
+    assert fields == {field.alias or name for name, field in REQUESTS[path].model_fields.items()}
 
 
 def test_every_address_is_documented_and_no_other(settings: Settings) -> None:
@@ -129,15 +140,15 @@ def test_every_address_is_documented_and_no_other(settings: Settings) -> None:
     assert set(re.findall(r"^## `((?:GET|POST|PUT|DELETE) [^`]+)`$", HTTP, re.MULTILINE)) == real
 
 
-@pytest.mark.parametrize("body", re.findall(r"-d '([^']*)'", "".join(map(_text, PAGES))))
-def test_bodies_of_search_requests_are_accepted(body: str) -> None:
-    SearchRequest.model_validate_json(body)
+@pytest.mark.parametrize(("path", "body"), re.findall(r"^\$ curl.*?(/v1/\w+).*? -d '([^']*)'", HTTP, re.MULTILINE))
+def test_bodies_of_requests_are_accepted(path: str, body: str) -> None:
+    REQUESTS[path].model_validate_json(body)
 
 
 def _calls() -> Iterator[tuple[str, list[str]]]:
     """Every call of `limpid` in a console block, also through Docker; variables in front of it are left out."""
     for name, block in _blocks("console"):
-        for line in re.findall(r"^\$ (.*(?:\\\n.*)*)", block, re.MULTILINE):
+        for line in re.findall(r"^\$ ((?:.*\\\n)*.*)", block, re.MULTILINE):
             lexer = shlex.shlex(line.replace("\\\n", " "), posix=True, punctuation_chars=";|&")
             lexer.whitespace_split = True
             call: list[str] = []

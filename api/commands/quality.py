@@ -24,7 +24,7 @@ def evaluate(
         list[str] | None, typer.Option("--mode", help="hybrid, dense, sparse; repeatable. [all three]")
     ] = None,
     compare: Annotated[
-        list[str] | None, typer.Option("--compare", help="Another fusion for hybrid (rrf, dbsf); repeatable.")
+        list[str] | None, typer.Option("--compare", help="Another fusion for hybrid, such as rrf; repeatable.")
     ] = None,
     k: Annotated[int, typer.Option("-k", help="Documents for each query.")] = 100,
     metric: Annotated[
@@ -65,7 +65,7 @@ def _evaluate(
 
     texts, judged = load_queries(queries), load_qrels(qrels)
     asked = {query_id: text for query_id, text in texts.items() if query_id in judged}
-    search = retriever(opened, settings)
+    search = retriever(opened, settings, console.note)
     runs = {}
     for name in modes or ["hybrid", "dense", "sparse"]:
         runs[name] = rank_all(search, asked, console, k=k, mode=name, exclude_self=exclude_self)

@@ -15,7 +15,7 @@ from core.errors import IndexLocked
 
 if TYPE_CHECKING:
     from core.embed import Embedder
-    from core.fingerprint import Fingerprint
+    from core.fingerprint import Fingerprint, Meta
     from core.settings import Settings
     from core.store.generations import Generations
     from ingest.reindex import Rebuilt
@@ -39,55 +39,48 @@ def reindex(
     The texts come from the index itself. Searches are answered by the old generation until the new one is complete.
     Interrupt it at any time: the same command, or one without options, goes on where it stopped.
     """
+    from core.compress.embedder import full_encoder
     from core.fingerprint import CHOSEN, fingerprint_of
-    from core.index import open_generations, open_model
+    from core.index import open_generations, open_model, read_begun
 
     console = Console(as_json, quiet)
     settings = settings_from(
         index=index, collection=collection, model=model, chunker=chunker, chunk_tokens=chunk_tokens, language=language,
         bm25_k1=bm25_k1, bm25_b=bm25_b,
     )  # fmt: skip
-    number, current = _current(settings)
+    number, meta = _current(settings)
+    current = meta.fingerprint
     with open_generations(settings) as generations:
-        unfinished = _unfinished(settings, number + 1)
+        unfinished = read_begun(generations, number + 1)
         is_continued = unfinished is not None and not settings.model_fields_set & {"model", *CHOSEN}
-        base = unfinished if is_continued else current
-        embedder = open_model(settings, base, console.note)
-        wanted = fingerprint_of(settings, embedder, base)
+        base = unfinished if unfinished and is_continued else meta
+        embedder = open_model(settings, base.fingerprint, console.note, base.projection)
+        if model is not None or embedder.weights_hash != base.fingerprint.weights:
+            embedder = full_encoder(embedder)  # a projection fits the vectors of one model only
+        wanted = fingerprint_of(settings, embedder, base.fingerprint)
         changes = current.changes(wanted)
-        _announce(console, changes, is_continued=wanted == unfinished)
+        _announce(console, changes, is_continued=unfinished is not None and wanted == unfinished.fingerprint)
         rebuilt = None
         if changes and not dry_run:
             rebuilt = _rebuild(settings, console, generations, embedder, wanted, number)
     _conclude(console, changes, rebuilt, number)
 
 
-def _current(settings: Settings) -> tuple[int, Fingerprint]:
-    """Number and fingerprint of the current generation."""
-    from core.fingerprint import Fingerprint
+def _current(settings: Settings) -> tuple[int, Meta]:
+    """Number of the current generation, and what it remembers of how it was made."""
+    from core.fingerprint import Meta
     from core.index import open_current_store
 
-    def look() -> tuple[int, Fingerprint]:
+    def look() -> tuple[int, Meta]:
         with open_current_store(settings) as (number, _, meta):
-            return number, meta.fingerprint
+            return number, meta
 
     try:
         return held(settings, look)
     except IndexLocked:
         with find_server(settings) as server:
-            status = server.status()
-        return status["generation"], Fingerprint(**status["fingerprint"])
-
-
-def _unfinished(settings: Settings, number: int) -> Fingerprint | None:
-    """The fingerprint of a generation that an earlier reindex has begun."""
-    from core.fingerprint import Fingerprint
-    from core.index import describe_next
-
-    found = describe_next(settings, number)
-    if found and found["state"] == "running":
-        raise IndexLocked(f"Another process is already making generation {number} of {settings.index}. Wait for it.")
-    return Fingerprint(**found["fingerprint"]) if found and found["fingerprint"] else None
+            served = server.copyable()
+        return served["generation"], Meta.from_json(served["meta"])
 
 
 def _announce(console: Console, changes: dict[str, tuple[object, object]], *, is_continued: bool) -> None:
@@ -96,6 +89,8 @@ def _announce(console: Console, changes: dict[str, tuple[object, object]], *, is
         return
     for name, (old, new) in changes.items():
         console.say(f"  {name:<15} {old!r} → {new!r}")
+    if changes.get("compression", ("none", ""))[1] == "none":
+        console.note("A new model's vectors are full: `limpid compress` can shorten them afterwards.")
     if is_continued:
         console.note("Going on with the generation that was begun earlier.")
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import sys
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 MAX_WINDOW = 8192
@@ -26,6 +27,7 @@ SAMPLES = [
 def main(source: str, target: str) -> None:
     """Export the model in folder `source` into folder `target`."""
     warnings.simplefilter("ignore")
+    import torch
     from sentence_transformers import SentenceTransformer
 
     model = SentenceTransformer(source, device="cpu", local_files_only=True)
@@ -37,22 +39,16 @@ def main(source: str, target: str) -> None:
     prompts = prompts_of(model)
     if any(prompts.values()) and not getattr(model[1], "include_prompt", True):
         raise ValueError("its pooling leaves the prompt out, which the graph can't do")
-    inputs = [name for name in ("input_ids", "attention_mask", "token_type_ids") if name in tokenizer.model_input_names]
-    max_tokens = max_tokens_of(model)
-    graph = _convert(model, inputs, max_tokens)
-    import openvino
-
-    folder = Path(target)
-    openvino.save_model(graph, folder / "graph.xml", compress_to_fp16=False)
-    tokenizer.backend_tokenizer.save(str(folder / "tokenizer.json"))
     described = {
         "dimension": int(model.get_embedding_dimension()),
-        "max_tokens": max_tokens,
+        "max_tokens": max_tokens_of(model),
         "prompts": prompts,
         "lowercase": bool(getattr(transformer, "do_lower_case", False)),
-        "inputs": inputs,
+        "inputs": inputs_of(tokenizer),
     }
-    (folder / "encoder.json").write_text(json.dumps(described), encoding="utf-8")
+    graph = convert(model, lambda made: torch.nn.functional.normalize(made["sentence_embedding"], dim=-1), described)
+    folder = Path(target)
+    save(graph, tokenizer, described, folder)
     _verify(model, folder, described)
 
 
@@ -74,9 +70,17 @@ def prompts_of(model) -> dict[str, str]:
     }
 
 
-def _convert(model, inputs: list[str], max_tokens: int):
+def inputs_of(tokenizer) -> list[str]:
+    """The tensors that the model reads, in the order in which its graph takes them."""
+    return [name for name in ("input_ids", "attention_mask", "token_type_ids") if name in tokenizer.model_input_names]
+
+
+def convert(model, finish: Callable, described: dict):
+    """The OpenVINO graph of a model's stages; `finish` makes its output of what the last stage left."""
     import openvino
     import torch
+
+    inputs, max_tokens = described["inputs"], described["max_tokens"]
 
     class Pipeline(torch.nn.Module):
         def __init__(self):
@@ -87,7 +91,7 @@ def _convert(model, inputs: list[str], max_tokens: int):
             features = dict(zip(inputs, tensors, strict=True))
             for stage in self.stages:
                 features = stage(features)
-            return torch.nn.functional.normalize(features["sentence_embedding"], dim=-1)
+            return finish(features)
 
     shape = (3, min(17, max_tokens))
     example = {
@@ -106,6 +110,15 @@ def _convert(model, inputs: list[str], max_tokens: int):
     return graph
 
 
+def save(graph, tokenizer, described: dict, folder: Path) -> None:
+    """Write a graph with all that is needed to run it."""
+    import openvino
+
+    openvino.save_model(graph, folder / "graph.xml", compress_to_fp16=False)
+    tokenizer.backend_tokenizer.save(str(folder / "tokenizer.json"))
+    (folder / "encoder.json").write_text(json.dumps(described), encoding="utf-8")
+
+
 def _verify(model, folder: Path, described: dict) -> None:
     import numpy as np
 
@@ -122,9 +135,14 @@ def _verify(model, folder: Path, described: dict) -> None:
         raise ValueError(f"its exported graph differs from the original (cosine {cosine:.4f}, needs {MIN_COSINE})")
 
 
-if __name__ == "__main__":
+def run(export: Callable[[str, str], None]) -> None:
+    """Export by the arguments of this process; where that fails, exit with the reason in one line."""
     try:
-        main(*sys.argv[1:])
+        export(*sys.argv[1:])
     except Exception as error:  # the parent prints the reason and runs the model on torch
         text = " ".join(str(error).split()) or type(error).__name__
         sys.exit(f"{type(error).__name__}: {text[:300]}")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 import openvino
@@ -53,7 +54,7 @@ class OpenVinoEmbedder:
                 on_progress(len(rows))
 
         queue.set_callback(keep)
-        for rows in _batches(ids):
+        for rows in batches([len(text) for text in ids]):
             queue.start_async(self._inputs([ids[row] for row in rows]), rows)
         queue.wait_all()
         return vectors
@@ -67,11 +68,9 @@ class OpenVinoEmbedder:
         return request.get_output_tensor(0).data[0].copy()
 
     def _model(self, hint: str) -> openvino.CompiledModel:
-        # The cache keeps the compiled form beside the graph: 0.2 s to load instead of 0.45 s to compile.
-        options = {"PERFORMANCE_HINT": hint, "CACHE_DIR": str(self._graph.folder / "compiled")}
         with self._compiling:
             if hint not in self._compiled:
-                self._compiled[hint] = self._core.compile_model(self._graph.folder / "graph.xml", "CPU", options)
+                self._compiled[hint] = compiled(self._core, self._graph.folder, hint)
             return self._compiled[hint]
 
     def _token_ids(self, texts: Sequence[str]) -> list[list[int]]:
@@ -90,12 +89,19 @@ class OpenVinoEmbedder:
         return tensors
 
 
-def _batches(ids: list[list[int]]) -> list[list[int]]:
-    """Rows in batches of similar length, longest first, so that little is spent on padding."""
-    rows = sorted(range(len(ids)), key=lambda row: -len(ids[row]))
-    batches, start = [], 0
+def compiled(core: openvino.Core, folder: Path, hint: str) -> openvino.CompiledModel:
+    """The graph in a folder, ready to run; `hint` is THROUGHPUT or LATENCY."""
+    # The cache keeps the compiled form beside the graph: 0.2 s to load instead of 0.45 s to compile.
+    options = {"PERFORMANCE_HINT": hint, "CACHE_DIR": str(folder / "compiled")}
+    return core.compile_model(folder / "graph.xml", "CPU", options)
+
+
+def batches(lengths: Sequence[int]) -> list[list[int]]:
+    """Rows in batches of similar length, longest first, so that little is spent on padding; lengths are in tokens."""
+    rows = sorted(range(len(lengths)), key=lambda row: -lengths[row])
+    cut, start = [], 0
     while start < len(rows):
-        size = max(1, min(MAX_BATCH, TOKENS_PER_BATCH // max(1, len(ids[rows[start]]))))
-        batches.append(rows[start : start + size])
+        size = max(1, min(MAX_BATCH, TOKENS_PER_BATCH // max(1, lengths[rows[start]])))
+        cut.append(rows[start : start + size])
         start += size
-    return batches
+    return cut

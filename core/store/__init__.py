@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 # Scores are float32 sums, and engines add in different orders: to this many decimals they agree, so ties are ties.
 SCORE_DECIMALS = 6
+# How an engine may hold the chunk vectors that it searches in memory, beside the full ones, which then stay on disk.
+QUANTIZATIONS = ("int8", "binary")
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +113,27 @@ class Store(Protocol):
 
     def score(self, ids: Sequence[str], dense: np.ndarray, sparse: SparseVector) -> Scores:
         """Exact scores of the given chunks on every leg, in one round trip."""
+        ...
+
+    def recommend(
+        self,
+        positive: np.ndarray,
+        negative: np.ndarray,
+        strategy: str,
+        limit: int,
+        where: Filter | None = None,
+    ) -> list[tuple[str, float]]:
+        """Chunk ids with scores by the engine's recommend query, best first, ties by id.
+
+        `positive` and `negative` are examples, float32, shape (n, dim), rows of length 1, one of them may be empty.
+        `average_vector` scores by the cosine to 2 · mean(positive) − mean(negative) and needs a positive example.
+        `best_score` scores by the nearest example alone: σ(p) where its cosine p to the best positive example is above
+        n, that to the best negative one, else −σ(n), with σ(x) = (1 + x / (1 + |x|)) / 2.
+        """
+        ...
+
+    def vectors(self, ids: Sequence[str]) -> dict[str, np.ndarray]:
+        """Chunk vectors by id, float32 (dim,), of length 1; unknown ids are left out."""
         ...
 
     def idf(self, indices: Sequence[int]) -> dict[int, float]:

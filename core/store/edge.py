@@ -31,6 +31,11 @@ _FIELD_KINDS = {
     "integer": edge.PayloadSchemaType.Integer,
     "float": edge.PayloadSchemaType.Float,
 }
+_QUANTIZED = {
+    "none": None,
+    "int8": edge.ScalarQuantizationConfig(edge.ScalarType.Int8, quantile=form.INT8_QUANTILE, memory=edge.Memory.Pinned),
+    "binary": edge.BinaryQuantizationConfig(memory=edge.Memory.Pinned),
+}
 
 
 class EdgeStore:
@@ -39,8 +44,12 @@ class EdgeStore:
     A batch of more than `POINTS_PER_WRITE` chunks takes several; then its records are marked before, as on a server.
     """
 
-    def __init__(self, folder: Path, dimension: int | None = None, min_free_mb: float = 256):
+    def __init__(
+        self, folder: Path, dimension: int | None = None, min_free_mb: float = 256, quantization: str = "none"
+    ):
         """Opens the collection in `folder`; with `dimension`, makes it where it doesn't exist.
+
+        `quantization` is none, int8 or binary, and counts only where the collection is made.
 
         Raises `NotFound` where there is none to open, `IndexLocked` while another process has it open.
         """
@@ -55,7 +64,7 @@ class EdgeStore:
             else:
                 self._check_space(0)
                 folder.mkdir(parents=True, exist_ok=True)
-                self._shard = edge.EdgeShard.create(str(folder), _config(dimension))
+                self._shard = edge.EdgeShard.create(str(folder), _config(dimension, quantization))
                 for key, kind in form.INDEXED.items():
                     self.index_field(key, kind)
 
@@ -128,7 +137,7 @@ class EdgeStore:
         queries = []
         if dense is not None:
             nearest = edge.Query.Nearest(dense.tolist(), using=form.DENSE)
-            params = edge.SearchParams(hnsw_ef=max(form.HNSW_EF, limit))
+            params = _approximate(limit)
             queries.append(edge.QueryRequest(limit=limit, query=nearest, filter=condition, params=params))
         if sparse is not None and sparse.indices:
             nearest = edge.Query.Nearest(edge.SparseVector(sparse.indices, sparse.values), using=form.SPARSE)
@@ -152,6 +161,32 @@ class EdgeStore:
         with _translated(self._folder):
             answers = self._shard.query_batch(edge.QueryBatchRequest(queries)) if points else []
         return form.completed(points, answers)
+
+    def recommend(
+        self,
+        positive: np.ndarray,
+        negative: np.ndarray,
+        strategy: str,
+        limit: int,
+        where: filters.Filter | None = None,
+    ) -> list[tuple[str, float]]:
+        """See `Store`."""
+        if strategy == form.AVERAGE_VECTOR:  # the embedded engine leaves the average to its caller
+            mean = form.average_vector(positive, negative)
+            query = edge.Query.Nearest((mean / np.linalg.norm(mean)).tolist(), using=form.DENSE)
+        else:
+            examples = edge.RecommendQuery(positive.tolist(), negative.tolist())
+            query = edge.Query.RecommendBestScore(examples, using=form.DENSE)
+        condition = _filter(where) if where is not None else None
+        request = edge.QueryRequest(limit=limit, query=query, filter=condition, params=_approximate(limit))
+        with _translated(self._folder):
+            return form.ranked(self._shard.query(request))
+
+    def vectors(self, ids: Sequence[str]) -> dict[str, np.ndarray]:
+        """See `Store`."""
+        with _translated(self._folder):
+            points = self._shard.retrieve([form.point_id(key) for key in ids], False, [form.DENSE])
+        return {form.chunk_id(point.id): np.asarray(point.vector[form.DENSE], dtype=np.float32) for point in points}
 
     def idf(self, indices: Sequence[int]) -> dict[int, float]:
         """See `Store`."""
@@ -264,11 +299,23 @@ def exists(folder: Path) -> bool:
     return (folder / "edge_config.json").is_file()
 
 
-def _config(dimension: int) -> edge.EdgeConfig:
+def _approximate(limit: int) -> edge.SearchParams:
+    """How the chunk vectors are searched; the second part counts only where they are quantised."""
+    quantized = edge.QuantizationSearchParams(rescore=True, oversampling=form.OVERSAMPLING)
+    return edge.SearchParams(hnsw_ef=max(form.HNSW_EF, limit), quantization=quantized)
+
+
+def _config(dimension: int, quantization: str) -> edge.EdgeConfig:
     no_hnsw = edge.HnswIndexConfig(m=0, ef_construct=4, full_scan_threshold=0)
+    quantized = _QUANTIZED[quantization]
     return edge.EdgeConfig(
         vectors={
-            form.DENSE: edge.EdgeVectorParams(size=dimension, distance=edge.Distance.Dot),
+            form.DENSE: edge.EdgeVectorParams(
+                size=dimension,
+                distance=edge.Distance.Dot,
+                quantization_config=quantized,
+                memory=edge.Memory.Cold if quantized else None,
+            ),
             form.SENTENCES: edge.EdgeVectorParams(
                 size=dimension,
                 distance=edge.Distance.Dot,

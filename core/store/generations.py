@@ -36,8 +36,8 @@ class Generations(Protocol):
         """Whether there is such a generation, finished or not."""
         ...
 
-    def open(self, number: int, dimension: int | None = None) -> Store:
-        """A generation's store; with `dimension` it is made where it doesn't exist.
+    def open(self, number: int, dimension: int | None = None, quantization: str = "none") -> Store:
+        """A generation's store; with `dimension` it is made where it doesn't exist, with that quantisation.
 
         Raises `NotFound` where it doesn't, `IndexLocked` while another process has it open.
         """
@@ -107,7 +107,7 @@ class FolderGenerations:
         """See `Generations`."""
         return self._folder(number).exists()
 
-    def open(self, number: int, dimension: int | None = None) -> Store:
+    def open(self, number: int, dimension: int | None = None, quantization: str = "none") -> Store:
         """See `Generations`."""
         from core.store.edge import EdgeStore, exists
 
@@ -118,7 +118,7 @@ class FolderGenerations:
                 "ingest the corpus again."
             )
         try:
-            store = EdgeStore(folder, dimension, self._min_free_mb)
+            store = EdgeStore(folder, dimension, self._min_free_mb, quantization)
         except IndexLocked:
             raise self._locked() from None
         if dimension is not None:
@@ -215,10 +215,10 @@ class ServerGenerations:
         with self._server.translated():
             return self._collection(number) in self._collections()
 
-    def open(self, number: int, dimension: int | None = None) -> Store:
+    def open(self, number: int, dimension: int | None = None, quantization: str = "none") -> Store:
         """See `Generations`."""
         return self._server.ServerStore(
-            self._server.connect(self._url, self._api_key), self._collection(number), dimension
+            self._server.connect(self._url, self._api_key), self._collection(number), dimension, quantization
         )
 
     def switch(self, number: int) -> None:

@@ -16,18 +16,23 @@ from core.store import SCORE_DECIMALS, Scores
 from core.types import Chunk, DocumentRecord, MetadataValue, Span
 
 DENSE, SENTENCES, SPARSE = "dense", "sentences", "bm25"
+AVERAGE_VECTOR, BEST_SCORE = "average_vector", "best_score"  # the engines' names of recommend strategies
 META_ID = 0
 RECORD_FIELDS = [
     "document_id", "uri", "title", "content_hash", "generation", "n_chunks", "n_terms", "meta", "state", "block_keys",
     "own_title",
 ]  # fmt: skip
 OWNERS = ["document_id", "also_in"]
-INDEXED = {"kind": "keyword", "document_id": "keyword", "state": "keyword"}
+INDEXED = {"kind": "keyword", "document_id": "keyword", "also_in": "keyword", "state": "keyword"}
 INDEXED |= {TRUE_FIELDS: "keyword", FALSE_FIELDS: "keyword"}
 SETTLED, SETTLING = {"state": "settled"}, {"state": "settling"}
 # HNSW: 16 links and 200 candidates at construction, 128 at search. Recall@10 was 0.998 on 11,166 chunks of abstracts
 # (`python -m benchmarks.quality`); the engine's own default, as many as at construction, is no choice of ours.
 HNSW_M, HNSW_EF_CONSTRUCT, HNSW_EF = 16, 200, 128
+# A quantised search takes this many times the limit by the quantised vectors, and orders them by the full ones.
+OVERSAMPLING = 2.0
+# int8 has equal steps between the quantiles that hold this share of all numbers; what lies outside is cut there.
+INT8_QUANTILE = 0.99
 # Below this many KB of vectors (6,500 of 384 dimensions) a segment is scanned in full, which is exact.
 FULL_SCAN_KB = 10_000
 RANGES = {"<": "lt", "<=": "lte", ">": "gt", ">=": "gte"}  # a filter's operators as the engines call them
@@ -61,6 +66,12 @@ def ranked(points: Iterable[Any]) -> list[tuple[str, float]]:
     """Chunk ids of scored points with their rounded scores, the highest first, ties by id."""
     ordered = sorted([(-round(point.score, SCORE_DECIMALS), point.id) for point in points])
     return [(chunk_id(point), -score) for score, point in ordered]
+
+
+def average_vector(positive: np.ndarray, negative: np.ndarray) -> np.ndarray:
+    """What the engine's strategy of that name searches with: 2 · mean(positive) − mean(negative), shape (dim,)."""
+    mean = positive.mean(axis=0)
+    return 2 * mean - negative.mean(axis=0) if len(negative) else mean
 
 
 def completed(ids: Sequence[int], answers: Sequence[Iterable[Any]]) -> Scores:

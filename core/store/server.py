@@ -26,6 +26,15 @@ _FIELD_KINDS = {
     "integer": models.PayloadSchemaType.INTEGER,
     "float": models.PayloadSchemaType.FLOAT,
 }
+_QUANTIZED = {
+    "none": None,
+    "int8": models.ScalarQuantization(
+        scalar=models.ScalarQuantizationConfig(
+            type=models.ScalarType.INT8, quantile=form.INT8_QUANTILE, always_ram=True
+        )
+    ),
+    "binary": models.BinaryQuantization(binary=models.BinaryQuantizationConfig(always_ram=True)),
+}
 
 
 def connect(url: str, api_key: str | None) -> QdrantClient:
@@ -65,9 +74,10 @@ def translated() -> Iterator[None]:
 class ServerStore:
     """See `core.store.Store`. A document's record is marked before and released after its chunks are written."""
 
-    def __init__(self, client: QdrantClient, collection: str, dimension: int | None = None):
+    def __init__(self, client: QdrantClient, collection: str, dimension: int | None = None, quantization: str = "none"):
         """Opens `collection`; with `dimension`, makes it where it doesn't exist. The client is closed with the store.
 
+        `quantization` is none, int8 or binary, and counts only where the collection is made.
         Raises `NotFound` where there is no such collection, `DependencyError` where the server can't be reached.
         """
         self._turns = Turns()
@@ -81,7 +91,7 @@ class ServerStore:
                     f"The server has no collection {collection!r}. Make it with `limpid ingest PATH`, the same --index "
                     f"and --collection {collection}."
                 )
-            client.create_collection(collection, **_config(dimension))
+            client.create_collection(collection, **_config(dimension, quantization))
             for key, kind in form.INDEXED.items():
                 self.index_field(key, kind)
 
@@ -145,7 +155,7 @@ class ServerStore:
         condition = _filter(where) if where is not None else None
         requests = []
         if dense is not None:
-            params = models.SearchParams(hnsw_ef=max(form.HNSW_EF, limit))
+            params = _approximate(limit)
             requests.append(
                 models.QueryRequest(
                     query=dense.tolist(), using=form.DENSE, limit=limit, filter=condition, params=params
@@ -172,6 +182,36 @@ class ServerStore:
             for query, using in queries
         ]
         return form.completed(points, self._query(requests) if points else [])
+
+    def recommend(
+        self,
+        positive: np.ndarray,
+        negative: np.ndarray,
+        strategy: str,
+        limit: int,
+        where: filters.Filter | None = None,
+    ) -> list[tuple[str, float]]:
+        """See `Store`."""
+        examples = models.RecommendInput(
+            positive=positive.tolist(), negative=negative.tolist(), strategy=models.RecommendStrategy(strategy)
+        )
+        request = models.QueryRequest(
+            query=models.RecommendQuery(recommend=examples),
+            using=form.DENSE,
+            limit=limit,
+            filter=_filter(where) if where is not None else None,
+            params=_approximate(limit),
+        )
+        (found,) = self._query([request])
+        if strategy == form.AVERAGE_VECTOR:  # the server doesn't normalise the average: its scores aren't cosines yet
+            length = float(np.linalg.norm(form.average_vector(positive, negative)))
+            found = [point.model_copy(update={"score": point.score / length}) for point in found]
+        return form.ranked(found)
+
+    def vectors(self, ids: Sequence[str]) -> dict[str, np.ndarray]:
+        """See `Store`."""
+        points = self._retrieve([form.point_id(key) for key in ids], payload=False, vectors=[form.DENSE])
+        return {form.chunk_id(point.id): np.asarray(point.vector[form.DENSE], dtype=np.float32) for point in points}
 
     def idf(self, indices: Sequence[int]) -> dict[int, float]:
         """See `Store`."""
@@ -281,10 +321,22 @@ class ServerStore:
                 return
 
 
-def _config(dimension: int) -> dict:
+def _approximate(limit: int) -> models.SearchParams:
+    """How the chunk vectors are searched; the second part counts only where they are quantised."""
+    quantized = models.QuantizationSearchParams(rescore=True, oversampling=form.OVERSAMPLING)
+    return models.SearchParams(hnsw_ef=max(form.HNSW_EF, limit), quantization=quantized)
+
+
+def _config(dimension: int, quantization: str) -> dict:
+    quantized = _QUANTIZED[quantization]
     return {
         "vectors_config": {
-            form.DENSE: models.VectorParams(size=dimension, distance=models.Distance.DOT),
+            form.DENSE: models.VectorParams(
+                size=dimension,
+                distance=models.Distance.DOT,
+                quantization_config=quantized,
+                on_disk=True if quantized else None,
+            ),
             form.SENTENCES: models.VectorParams(
                 size=dimension,
                 distance=models.Distance.DOT,

@@ -89,6 +89,9 @@ class TestSearch:
             ({"query": "tea", "k": 0}, "k", "greater than or equal to 1"),
             ({"query": "tea", "k": 1001}, "k", "less than or equal to 1000"),
             ({"query": "tea", "k": "5"}, "k", "integer"),
+            ({"query": "tea", "offset": 9001}, "offset", "less than or equal to 9000"),
+            ({"query": "tea", "diversity": 1.5}, "diversity", "less than or equal to 1"),
+            ({"query": "tea", "group": "chunk"}, "group", "'document'"),
             ({"query": "tea", "mode": "psychic"}, "mode", "'hybrid', 'dense' or 'sparse'"),
             ({"query": "tea", "fusion": "cold"}, "fusion", "'convex'"),
             ({"query": "tea", "qery": 1}, "qery", "not permitted"),
@@ -113,7 +116,10 @@ class TestSearch:
             ({"query": "tea", "filter": "year >"}, "the filter ends"),
             ({"query": "tea", "filter": "not " * 400 + "year = 1"}, "more than 32 nested"),
             ({"query": "tea", "filter": "(" * 1999}, "more than 32 nested"),
-            ({"query": "tea", "fusion": "tuned"}, "hasn't been tuned"),
+            ({"query": "tea", "per_document": 2}, "ask for group 'document' too"),
+            ({"query": "tea", "passage": "section", "neighbours": 1}, "neighbours widen chunks"),
+            ({"query": "tea", "rerank": True}, "There is no reranker"),
+            ({"query": "tea", "k": 1000, "offset": 9000, "diversity": 0.5, "passage": "sentences"}, "another passage"),
         ],
     )
     def test_unusable_input_says_what_to_do(self, client: Client, body: dict, told: str):

@@ -77,6 +77,28 @@ def _fill(store: Store) -> Store:
     return store
 
 
+def _recommended(positive: np.ndarray, negative: np.ndarray, strategy: str) -> dict[str, float]:
+    """Every chunk's score by the formula that `Store.recommend` states."""
+
+    def sigma(x: float) -> float:
+        return (1 + x / (1 + abs(x))) / 2
+
+    scores = {}
+    for embedded in CHUNKS:
+        if strategy == "average_vector":
+            query = 2 * positive.mean(axis=0) - negative.mean(axis=0) if len(negative) else positive.mean(axis=0)
+            scores[embedded.chunk.id] = float(embedded.dense @ query / np.linalg.norm(query))
+        else:
+            nearest = max(positive @ embedded.dense, default=-np.inf)
+            farthest = max(negative @ embedded.dense, default=-np.inf)
+            scores[embedded.chunk.id] = float(sigma(nearest) if nearest > farthest else -sigma(farthest))
+    return scores
+
+
+def _is_en(embedded: EmbeddedChunk) -> bool:
+    return embedded.chunk.metadata["lang"] == "en"
+
+
 @pytest.fixture
 def edge(tmp_path: Path) -> Iterator[Store]:
     store = EdgeStore(tmp_path / "index", DIM, min_free_mb=0)
@@ -84,14 +106,14 @@ def edge(tmp_path: Path) -> Iterator[Store]:
     store.close()
 
 
-def _open_remote(kind: str) -> Iterator[Store]:
+def _open_remote(kind: str, quantization: str = "none") -> Iterator[Store]:
     if kind == "memory":
         client, collection = QdrantClient(":memory:"), "test"
     elif SERVER:
         client, collection = connect(SERVER, os.environ.get("LIMPID_QDRANT_API_KEY")), f"test-{uuid.uuid4()}"
     else:
         pytest.skip("LIMPID_TEST_QDRANT_URL isn't set: no Qdrant server to test against")
-    store = ServerStore(client, collection, DIM)
+    store = ServerStore(client, collection, DIM, quantization)
     yield store
     if kind == "server":
         client.delete_collection(collection)
@@ -152,6 +174,27 @@ class TestSameAnswers:
         assert ours.cosine == pytest.approx(theirs.cosine, abs=1e-5)
         assert ours.sentence == pytest.approx(theirs.sentence, abs=5e-4)  # float16 against float32
         assert ours.sparse == pytest.approx(theirs.sparse, abs=1e-5)
+
+    @pytest.mark.parametrize("strategy", ["average_vector", "best_score"])
+    @pytest.mark.parametrize("where", [None, 'lang = "en" and not draft = true'])
+    @pytest.mark.parametrize(("n_positive", "n_negative"), [(1, 0), (3, 2), (1, 4), (0, 2)])
+    def test_recommendations(
+        self, edge: Store, remote: Store, strategy: str, where: str | None, n_positive: int, n_negative: int
+    ) -> None:
+        if strategy == "average_vector" and not n_positive:
+            pytest.skip("an average needs a positive example")
+        condition = parse_filter(where, FIELDS) if where else None
+        rng = np.random.default_rng(7)
+        examples = _unit(rng, n_positive), _unit(rng, n_negative)
+        ours = _fill(edge).recommend(*examples, strategy, 20, condition)
+        theirs = _fill(remote).recommend(*examples, strategy, 20, condition)
+        expected = _recommended(*examples, strategy)
+        for found in (ours, theirs):
+            for key, score in found:
+                assert score == pytest.approx(expected[key], abs=1e-5)
+            allowed = [e.chunk.id for e in CHUNKS if where is None or (_is_en(e) and not e.chunk.metadata["draft"])]
+            best = sorted(allowed, key=lambda key: (-round(expected[key], 5), key))[:20]
+            assert [key for key, _ in found] == best
 
     def test_inverse_document_frequencies(self, edge: Store, remote: Store) -> None:
         terms = [*TERMS.indices, *ANALYZER.query("absent").indices]
@@ -214,6 +257,15 @@ class TestEachStore:
         assert np.isnan([scores.cosine[1], scores.sentence[1], scores.sparse[1]]).all()
         assert store.score([], QUERY, TERMS).cosine.shape == (0,)
 
+    def test_vectors_by_id(self, store: Store) -> None:
+        _fill(store)
+        found = store.vectors([CHUNKS[0].chunk.id, "00000000000000ff", CHUNKS[5].chunk.id])
+        assert found.keys() == {CHUNKS[0].chunk.id, CHUNKS[5].chunk.id}
+        for embedded in (CHUNKS[0], CHUNKS[5]):
+            assert found[embedded.chunk.id].dtype == np.float32
+            assert np.allclose(found[embedded.chunk.id], embedded.dense, atol=1e-6)
+        assert store.vectors([]) == {}
+
     def test_records(self, store: Store) -> None:
         _fill(store)
         listed = {record.id: record for record in store.records()}
@@ -271,3 +323,68 @@ class TestEachStore:
         found = store.candidates(QUERY, None, 100, parse_filter('lang = "en" and year > 2020', FIELDS)).dense
         wanted = {e.chunk.id for e in CHUNKS if e.chunk.metadata["lang"] == "en" and e.chunk.metadata["year"] > 2020}
         assert {key for key, _ in found} == wanted
+
+
+@pytest.fixture(params=["int8", "binary"])
+def quantization(request: pytest.FixtureRequest) -> str:
+    """How the engine holds the chunk vectors in memory."""
+    return request.param
+
+
+class TestQuantized:
+    """Stores whose chunk vectors are quantised: what is found is ordered, and scored, by the full ones."""
+
+    @pytest.fixture(params=["edge", *REMOTE])
+    def quantized(self, request: pytest.FixtureRequest, quantization: str, tmp_path: Path) -> Iterator[Store]:
+        if request.param == "edge":
+            store: Store = EdgeStore(tmp_path / "quantized", DIM, 0, quantization)
+            yield store
+            store.close()
+        else:
+            yield from _open_remote(request.param, quantization)
+
+    def test_scores_are_cosines(self, quantized: Store) -> None:
+        _fill(quantized).optimize()
+        by_id = {embedded.chunk.id: embedded for embedded in CHUNKS}
+        found = quantized.candidates(QUERY, TERMS, len(CHUNKS))
+        assert len(found.dense) == len(CHUNKS)
+        for key, score in found.dense:
+            assert score == pytest.approx(float(by_id[key].dense @ QUERY), abs=1e-5)
+        scores = quantized.score(list(by_id), QUERY, TERMS)
+        assert scores.cosine == pytest.approx([float(by_id[key].dense @ QUERY) for key in by_id], abs=1e-5)
+
+    def test_twice_as_many_are_looked_at_as_are_wanted(self, quantized: Store) -> None:
+        _fill(quantized)
+        best = sorted(CHUNKS, key=lambda embedded: -float(embedded.dense @ QUERY))[:5]
+        found = {key for key, _ in quantized.candidates(QUERY, None, 24).dense[:5]}
+        assert found == {embedded.chunk.id for embedded in best}
+
+    def test_what_is_read_back_is_full(self, quantized: Store) -> None:
+        _fill(quantized)
+        for batch in quantized.scan(vectors=True):
+            for found in batch:
+                wanted = next(embedded for embedded in CHUNKS if embedded.chunk.id == found.chunk.id)
+                assert np.allclose(found.dense, wanted.dense, atol=1e-6)
+
+
+def test_the_embedded_engine_holds_what_was_asked_for(tmp_path: Path, quantization: str) -> None:
+    """On enough vectors to be indexed: the quantised ones stand in a file of their own, of the size that is told."""
+    rng, dimension, n = np.random.default_rng(5), 768, 3600  # 11 MB
+    folder = tmp_path / "large"
+    store = EdgeStore(folder, dimension, 0, quantization)
+    rows = rng.normal(size=(n, dimension)).astype(np.float32)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    chunk = CHUNKS[0].chunk
+    sparse = CHUNKS[0].sparse
+    embedded = [
+        EmbeddedChunk(replace(chunk, id=f"{row + 1:016x}"), "g1", rows[row], rows[row : row + 1], sparse)
+        for row in range(n)
+    ]
+    store.upsert(embedded, [])
+    store.optimize()
+    found = store.candidates(rows[7], None, 100).dense
+    store.close()
+    assert found[0] == (f"{8:016x}", 1.0)
+    (held,) = (path for path in folder.rglob("quantized.data") if path.stat().st_size > 0)
+    size = {"int8": dimension + 4, "binary": dimension / 8}[quantization]
+    assert held.stat().st_size / n == pytest.approx(size, rel=0.02)

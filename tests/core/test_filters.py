@@ -28,6 +28,17 @@ FIELDS = ["lang", "year", "draft"]
         ('document_id in ("a", "b")', OneOf("document_id", ("a", "b"))),
         ("year not in (1, 2)", Not(OneOf("meta.year", (1, 2)))),
         (
+            'lang = "en" and year >= 2020 and lang in ("a", "b")',
+            All(
+                (
+                    Comparison("meta.lang", "=", "en"),
+                    Comparison("meta.year", ">=", 2020),
+                    OneOf("meta.lang", ("a", "b")),
+                )
+            ),
+        ),
+        ("lang = '=='", Comparison("meta.lang", "=", "==")),
+        (
             "lang = a or lang = b and not year < 3",
             Some(
                 (
@@ -61,7 +72,14 @@ def test_meaning(expression: str, expected: object) -> None:
         ("lang = 'en' year = 3", "expected 'and', 'or' or the end, but found 'year' at character 13"),
         ("(lang = 'en'", "expected ')'"),
         ("year > 'soon'", "> compares numbers, not 'soon'"),
-        ("lang = 'en", "can't read"),
+        ("lang = 'en", "the quote at character 8 isn't closed"),
+        ("year >= '2020'", ">= compares numbers, not '2020'. Leave out the quotes"),
+        ("LANG = 'en'", "unknown field 'LANG'. Did you mean 'lang'?"),
+        ("lang == 'en'", "write '=' for '==' at character 6"),
+        ("lang <> 'en'", "write '!=' for '<>' at character 6"),
+        ("year => 3", "write '>=' for '=>' at character 6"),
+        ("year > 3 && lang = en", "write 'and' for '&&' at character 10"),
+        ("lang = 'en' or !", "can't read '!' at character 16"),
         ("= 3", "expected a field name"),
         ("lang in ()", "expected a value"),
         ("not " * 900 + "year = 1", "more than 32 nested"),

@@ -96,3 +96,13 @@ def test_settings_rise_from_file_to_variable_to_flag(tmp_path: Path, monkeypatch
         read_settings(candidates=0)
     with pytest.raises(ConfigError, match="nonsense"):
         read_settings(nonsense=1)
+
+
+def test_the_analyser_is_kept_until_the_average_length_changes(settings: Settings) -> None:
+    with open_index(settings, create=True) as index:
+        first = index.analyzer
+        assert index.analyzer is first
+        index.meta.avg_len = 7.5
+        assert index.analyzer.avg_len == 7.5
+        one, other = first.document("a muddy pond"), index.analyzer.document("a muddy pond")
+        assert one.values != other.values

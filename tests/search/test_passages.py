@@ -16,7 +16,7 @@ from core.errors import InputError
 from core.index import Index, open_index
 from core.settings import Settings
 from core.types import Chunk, Span
-from search.passages import MAX_CHARS, section, sentence_scores, stretches
+from search.passages import MAX_CHARS, section, sentence_scores, stretches, surroundings
 from search.results import results_json
 from search.retriever import Retriever
 
@@ -119,6 +119,40 @@ def test_a_section_is_the_chunk_with_its_neighbours_under_the_same_headings() ->
     assert section(chunks[2], {}) == [chunks[2]]
     del around[3]
     assert [chunk.position for chunk in section(chunks[2], around)] == [1, 2]
+
+
+def _around(chunks: list[Chunk]) -> dict[str, dict[int, Chunk]]:
+    around: dict[str, dict[int, Chunk]] = {}
+    for chunk in chunks:
+        around.setdefault(chunk.document_id, {})[chunk.position] = chunk
+    return around
+
+
+def _positions(found: list[tuple[int, list[Chunk]]]) -> list[tuple[int, list[int]]]:
+    return [(row, [chunk.position for chunk in chunks]) for row, chunks in found]
+
+
+def test_surroundings_that_touch_are_one() -> None:
+    chunks = [_chunk(i, headings=(str(i),)) for i in range(12)]  # headings don't matter
+    around = _around([*chunks, _chunk(4, document_id="e")])
+    assert _positions(surroundings([chunks[5]], around, 1, {})) == [(0, [4, 5, 6])]
+    assert _positions(surroundings([chunks[0]], around, 2, {})) == [(0, [0, 1, 2])]
+    assert _positions(surroundings([chunks[8], chunks[5]], around, 1, {})) == [(0, [4, 5, 6, 7, 8, 9])]
+    assert _positions(surroundings([chunks[9], chunks[5]], around, 1, {})) == [(0, [8, 9, 10]), (1, [4, 5, 6])]
+    assert _positions(surroundings([chunks[5], chunks[5]], around, 0, {})) == [(0, [5])]
+    assert surroundings([], {}, 1, {}) == []
+    apart = surroundings([chunks[5], _chunk(4, document_id="e")], around, 1, {})
+    assert [[chunk.document_id for chunk in found] for _, found in apart] == [["d"] * 3, ["e"]]
+
+
+def test_surroundings_leave_out_what_was_returned_already() -> None:
+    chunks = [_chunk(i) for i in range(12)]
+    around = _around(chunks)
+    assert _positions(surroundings([chunks[5]], around, 2, {"d": {4}})) == [(0, [5, 6, 7])]
+    assert surroundings([chunks[5]], around, 2, {"d": {5}}) == []
+    assert _positions(surroundings([chunks[5]], around, 2, {"e": {5}})) == [(0, [3, 4, 5, 6, 7])]
+    del around["d"][6]
+    assert _positions(surroundings([chunks[5]], around, 2, {})) == [(0, [3, 4, 5])]
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from pydoc_data.topics import topics
 
@@ -11,30 +10,13 @@ import numpy as np
 import pytest
 
 from core.errors import InputError
-from core.index import Index, open_index
-from core.settings import Settings
+from core.index import Index
+from search.ranking import SENTENCE_SHARE
 from search.results import results_json
-from search.retriever import SENTENCE_SHARE, Retriever
+from search.retriever import Retriever
+from tests.search.conftest import NAMES
 
-NAMES = ("assert", "break", "class", "del", "exceptions", "for", "import", "lambda", "raise", "return", "try", "while")
 QUERIES = ("stop a loop early", "raise an exception __cause__", "an anonymous function", "zyzzyva", "remove a name")
-
-
-@pytest.fixture(scope="module")
-def index(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Index]:
-    from ingest.pipeline import ingest
-    from ingest.sources import discover
-
-    folder = tmp_path_factory.mktemp("retriever")
-    corpus = folder / "corpus.jsonl"
-    lines = [
-        {"_id": name, "title": name, "text": topics[name], "metadata": {"size": len(topics[name])}} for name in NAMES
-    ]
-    corpus.write_text("\n".join(map(json.dumps, lines)))
-    settings = Settings(index=str(folder / "index"), offline=True)
-    with open_index(settings, create=True) as opened:
-        assert not ingest(opened, discover([str(corpus)]), settings).failures
-        yield opened
 
 
 @pytest.fixture(scope="module")
@@ -115,11 +97,11 @@ def test_unknown_words_leave_the_dense_leg(retriever: Retriever) -> None:
     assert retriever.search("zyzzyva", mode="sparse").hits == ()
 
 
-def test_rrf_uses_the_ranks_of_the_lists(retriever: Retriever) -> None:
-    for hit in retriever.search("raise an exception", k=20, fusion="rrf").hits:
-        expected = sum(1 / (60 + leg.rank) for leg in hit.legs.values() if leg.found and leg.rank)
-        assert hit.score <= expected + 1e-9  # a rank over all candidates is never better than one in the leg's list
-    assert retriever.search("raise an exception", fusion="dbsf").hits
+def test_rrf_ranks_every_candidate_by_both_legs(index: Index) -> None:
+    hits = Retriever(index, 5).search("raise an exception", k=6, fusion="rrf").hits
+    assert not all(leg.found for hit in hits for leg in hit.legs.values())  # some ranks are of completed scores
+    for hit in hits:
+        assert hit.score == pytest.approx(sum(1 / (60 + leg.rank) for leg in hit.legs.values() if leg.rank))
 
 
 def test_filters_hold_on_both_legs(retriever: Retriever) -> None:
@@ -160,6 +142,15 @@ def test_a_query_beyond_the_window_says_so(retriever: Retriever) -> None:
         ({"query": "x", "mode": "both"}, "Unknown mode 'both'"),
         ({"query": "x", "fusion": "sum"}, "Unknown fusion 'sum'"),
         ({"query": "x", "where": "colour = 1"}, "unknown field 'colour'"),
+        ({"query": "x", "offset": -1}, "offset is -1; it must lie between 0 and 9999"),
+        ({"query": "x", "offset": 9999, "k": 2}, "offset . k is 10001"),
+        ({"query": "x", "group": "title"}, "Unknown group 'title'; use one of document"),
+        ({"query": "x", "per_document": 2}, "ask for group 'document' too"),
+        ({"query": "x", "diversity": 1.1}, "diversity is 1.1; it must lie between 0 and 1"),
+        ({"query": "x", "neighbours": 11}, "neighbours is 11"),
+        ({"query": "x", "neighbours": 1, "passage": "section"}, "neighbours widen chunks"),
+        ({"query": "x", "diversity": 0.5, "passage": "sentences"}, "use another passage"),
+        ({"query": "x", "rerank": True}, "no reranker"),
     ],
 )
 def test_wrong_calls(retriever: Retriever, arguments: dict, message: str) -> None:

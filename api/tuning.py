@@ -1,0 +1,163 @@
+"""Choosing an index' fusion weight: by judgements, by queries, by the query log, or by queries made from the corpus."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from api.console import Console
+from core.errors import InputError
+from core.index import Index
+from core.settings import Settings
+from eval.judged import measure
+from eval.significance import bootstrap_interval
+from eval.trec import Qrels, load_qrels, load_queries
+from search.features import NAMES, features
+from search.pseudo import N_QUERIES, pseudo_queries, sample
+from search.query_log import QueryLog
+from search.retriever import Retriever
+from search.tuning import WEIGHTS, Tuning, Verdict, cross_validate, load_model, tune, tune_judged
+
+METRIC = "nDCG@10"
+MOST_QUERIES = 1000
+FEWEST_LOGGED = 5  # queries in the log that are worth more than ones made from the corpus
+SAMPLED = 2 * N_QUERIES  # chunks that pseudo-queries are made of
+
+
+@dataclass(frozen=True, slots=True)
+class Tuned:
+    """What was found. `verdict` and `gain` (of reranking: mean, low, high) are None where nothing was judged."""
+
+    tuning: Tuning
+    verdict: Verdict | None = None
+    gain: tuple[float, float, float] | None = None
+
+    def to_json(self) -> dict:
+        """In the contract's form."""
+        found = self.tuning
+        described: dict = {
+            "alpha": round(found.alpha, 3),
+            "basis": found.basis,
+            "n_queries": found.n_queries,
+            "interval": [round(end, 3) for end in found.interval],
+            "curve": [
+                {"alpha": round(float(weight), 2), METRIC: round(value, 5)}
+                for weight, value in zip(WEIGHTS, found.curve, strict=True)
+            ],
+            "verdict": None,
+            "rerank": found.rerank,
+        }
+        if self.verdict:
+            verdict = self.verdict
+            described["verdict"] = {
+                "alpha": round(verdict.alpha, 3),
+                "beside": round(verdict.beside, 3),
+                "gain": round(verdict.gain, 5),
+                "low": round(verdict.low, 5),
+                "high": round(verdict.high, 5),
+                "sure": verdict.is_sure,
+                "queries_needed": verdict.n_needed,
+            }
+        if self.gain:
+            described["rerank_gain"] = dict(zip(("mean", "low", "high"), self.gain, strict=True))
+        return described
+
+
+def find_weight(
+    index: Index, retriever: Retriever, settings: Settings, console: Console, queries: Path | None, qrels: Path | None
+) -> Tuned:
+    """The weight for this index, not stored yet.
+
+    Raises `InputError` for an empty index, files that can't be read, and judgements of no query that was given.
+    """
+    if not index.store.count_chunks():
+        raise InputError("The index is empty, there is nothing to tune. Ingest something first.")
+    if queries is None:
+        return Tuned(_without_queries(index, retriever, settings, console))
+    texts = dict(list(load_queries(queries).items())[:MOST_QUERIES])
+    if qrels is None:
+        return Tuned(tune(_rows(index, retriever, list(texts.values()), console), "queries"))
+    judged = load_qrels(qrels)
+    asked = {key: text for key, text in texts.items() if key in judged}
+    if not asked:
+        raise InputError(f"{qrels} judges none of the queries in {queries}. Their ids must be the same.")
+    return _judged(index, retriever, asked, {key: judged[key] for key in asked}, console)
+
+
+def _without_queries(index: Index, retriever: Retriever, settings: Settings, console: Console) -> Tuning:
+    if settings.query_log and len(rows := QueryLog(settings.query_log).rows()) >= FEWEST_LOGGED:
+        return tune(rows, "query log")
+    chunks = sample((found.chunk for batch in index.store.scan() for found in batch), SAMPLED, seed=0)
+    texts = pseudo_queries(chunks, index.analyzer, retriever.ranker.idf)
+    if not texts:
+        raise InputError("The corpus holds no sentence to make queries of. Give some: --queries queries.jsonl.")
+    return tune(_rows(index, retriever, texts, console), "pseudo-queries")
+
+
+def _rows(index: Index, retriever: Retriever, texts: list[str], console: Console) -> np.ndarray:
+    """The features of every query, float64, shape (n_queries, n_features)."""
+    ranker, k1 = retriever.ranker, index.meta.fingerprint.bm25_k1
+    rows = []
+    with console.progress("searching", len(texts)) as advance:
+        for done, text in enumerate(texts, start=1):
+            pool = ranker.gather(ranker.ask(text))
+            rows.append(features(pool, ranker.idf(pool.terms.indices), k1, ranker.unrelated))
+            advance(done, detail=f"{done:,} of {len(texts):,} queries")
+    return np.array(rows).reshape(-1, len(NAMES))
+
+
+def _judged(index: Index, retriever: Retriever, texts: Mapping[str, str], qrels: Qrels, console: Console) -> Tuned:
+    """By judgements where these make sure of a gain over the weight that the queries alone lead to."""
+    rows = _rows(index, retriever, list(texts.values()), console)
+    unjudged = tune(rows, "queries")
+    curves = _curves(retriever, texts, qrels, console)
+    verdict = cross_validate(curves, unjudged.alpha)
+    found = tune_judged(curves, rows) if verdict.is_sure else unjudged
+    if not retriever.can_rerank:
+        return Tuned(found, verdict)
+    gain = _rerank_gain(retriever, texts, qrels, console)
+    return Tuned(replace(found, rerank=gain[1] > 0), verdict, gain)
+
+
+def _curves(retriever: Retriever, texts: Mapping[str, str], qrels: Qrels, console: Console) -> np.ndarray:
+    """nDCG@10 of every query at each weight, float64, shape (n_queries, n_weights)."""
+    runs: list[dict[str, list[tuple[str, float]]]] = [{} for _ in WEIGHTS]
+    with console.progress("judging weights", len(texts)) as advance:
+        for done, (key, text) in enumerate(texts.items(), start=1):
+            for run, found in zip(runs, retriever.rank_by_weights(text, WEIGHTS), strict=True):
+                run[key] = found
+            advance(done, detail=f"{done:,} of {len(texts):,} queries")
+    columns = [measure(run, qrels, [METRIC])[METRIC] for run in runs]
+    return np.array([[column[key] for column in columns] for key in texts])
+
+
+def _rerank_gain(
+    retriever: Retriever, texts: Mapping[str, str], qrels: Qrels, console: Console
+) -> tuple[float, float, float]:
+    """Mean gain of reranking in nDCG@10, with its 95% interval."""
+    runs: dict[bool, dict[str, list[tuple[str, float]]]] = {True: {}, False: {}}
+    with console.progress("judging the reranker", len(texts)) as advance:
+        for done, (key, text) in enumerate(texts.items(), start=1):
+            for wanted, run in runs.items():
+                run[key] = retriever.rank_documents(text, 10, rerank=wanted)
+            advance(done, detail=f"{done:,} of {len(texts):,} queries")
+    with_it, without = (measure(runs[wanted], qrels, [METRIC])[METRIC] for wanted in (True, False))
+    gain = bootstrap_interval([with_it[key] - without[key] for key in texts])
+    return gain.mean, gain.low, gain.high
+
+
+def explained(tuning: Tuning) -> list[tuple[str, float, float]]:
+    """Name of each feature, its mean over the queries, and how far it pulls towards the dense leg; strongest first."""
+    model = load_model("pseudo-queries" if tuning.basis == "pseudo-queries" else "queries")
+    pulls = model.pulls(np.array(tuning.means))
+    rows = zip(NAMES, tuning.means, pulls.tolist(), strict=True)
+    return sorted(rows, key=lambda row: -abs(row[2]))
+
+
+def keep(index: Index, tuning: Tuning | None) -> None:
+    """Store the tuning with the index, or remove what it has."""
+    index.meta.tuning = tuning.to_json() if tuning else None
+    index.save()

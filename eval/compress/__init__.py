@@ -1,0 +1,1 @@
+"""Fitting projections to an index' vectors, and measuring what each compression keeps."""
