@@ -46,7 +46,7 @@ class SearchRequest(BaseModel):
     per_document: int = Field(1, ge=1, le=MAX_K, description="Hits of each document, with `group`.")
     diversity: float = Field(0, ge=0, le=1, description="Trade relevance for novelty: 0 is off, 1 novelty alone.")
     rerank: bool | None = Field(
-        None, description="Whether a cross-encoder reads the best candidates; null where the server has one."
+        None, description="Whether a cross-encoder reads the best candidates; null where tuning has measured a gain."
     )
 
 

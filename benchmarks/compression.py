@@ -92,7 +92,7 @@ def _table(index: Index, args: argparse.Namespace, asked: Queries, qrels: Qrels)
 
 
 def _tell(label: str, done: int, total: int) -> None:
-    if done == total:
+    if done == total == 1:  # not the last of many epochs
         print(f"  {label}", flush=True)
 
 

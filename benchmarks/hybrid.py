@@ -22,6 +22,7 @@ from benchmarks.synthetic import Query, SyntheticCorpus
 from benchmarks.synthetic_index import Built, build, kept_or_temporary, open_synthetic, peak_rss_mb
 from benchmarks.timing import each_ms, median, percentiles
 from core.index import Index
+from core.unrelated import questions
 from search.retriever import Retriever
 
 AIM_P50_MS, AIM_P95_MS, AIM_RECALL, AIM_DISK_BYTES = 2.5, 4.0, 0.97, 9_000
@@ -37,7 +38,11 @@ class PreparedQueries:
     max_tokens = 256
 
     def __init__(self, queries: Sequence[Query]):
-        self._vectors = {query.text: query.vector for query in queries}
+        dimension = len(queries[0].vector)
+        unrelated = np.random.default_rng(0).standard_normal((len(questions()), dimension), dtype=np.float32)
+        unrelated /= np.linalg.norm(unrelated, axis=1, keepdims=True)
+        self._vectors = dict(zip(questions(), unrelated, strict=True))  # they point anywhere
+        self._vectors |= {query.text: query.vector for query in queries}
         self.tokenizer = self
 
     def encode(self, texts: Sequence[str]) -> list[list[str]]:

@@ -13,6 +13,7 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 
@@ -24,6 +25,7 @@ from core.store.edge import EdgeStore, exists
 
 BM25_K1, BM25_B = 1.2, 0.75
 MIN_FREE_MB = 256
+RECEIPT = "built.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,11 @@ class Built:
     disk_bytes: int
     text_bytes: int
     vector_bytes: int
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """From the receipt in `folder`."""
+        return cls(**json.loads((folder / RECEIPT).read_text(encoding="utf-8")))
 
 
 @contextmanager
@@ -54,14 +61,14 @@ def kept_or_temporary(keep: Path | None) -> Iterator[Path]:
 def build(corpus: SyntheticCorpus, keep: Path) -> tuple[Path, Built]:
     """The corpus' index below `keep`, built there unless it is already; its folder and what building took."""
     folder = keep / f"synthetic-{corpus.n}x{corpus.dimension}-{corpus.seed}"
-    receipt = folder / "built.json"
+    receipt = folder / RECEIPT
     if not receipt.is_file():
         if exists(folder / "index"):
             raise SystemExit(f"{folder} holds an unfinished index; remove it and run again.")
         with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
             built = pool.submit(_build, corpus, folder / "index").result()
         receipt.write_text(json.dumps(asdict(built)), encoding="utf-8")
-    return folder / "index", Built(**json.loads(receipt.read_text(encoding="utf-8")))
+    return folder / "index", Built.read(folder)
 
 
 def open_synthetic(folder: Path, built: Built, dimension: int, embedder) -> Index:

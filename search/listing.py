@@ -17,7 +17,7 @@ import numpy as np
 from core.types import Reranked
 from search.diversity import maximal_marginal_relevance
 from search.fusion import min_max
-from search.ranking import Asked, Ranker, Ranking
+from search.ranking import Ranker, Ranking
 
 MAX_DEPTH = 10_000  # candidates of each leg
 
@@ -51,12 +51,14 @@ def placed(ranking: Ranking, rows: Sequence[int], lowered_by: float = 0.0) -> It
         yield Placed(ranking, row, float(scores[row]) - lowered_by, float(scaled[row]))
 
 
-def parts(ranker: Ranker, asked: Asked, fusion: str | None, where: str | None) -> Iterator[Iterator[Placed]]:
-    """The list in parts, best first; each is found only once the one before is used up."""
-    depth, weight = ranker.candidates, None
+def parts(ranker: Ranker, ranking: Ranking, where: str | None) -> Iterator[Iterator[Placed]]:
+    """The list in parts, best first, that begins with a ranking of the usual candidates.
+
+    Each further part is found only once the one before is used up.
+    """
+    depth, fusion, weight = ranker.candidates, ranking.fusion, ranking.weight
     floor, seen = np.inf, set()
     while True:
-        ranking = ranker.fuse(ranker.gather(asked, depth, where), fusion, weight)
         rows = [row for row in ranking.best() if ranking.ids[row] not in seen]
         if rows:
             scores = ranking.fused.scores
@@ -66,7 +68,8 @@ def parts(ranker: Ranker, asked: Asked, fusion: str | None, where: str | None) -
             seen.update(ranking.ids[row] for row in rows)
         if max(len(ranking.lists.dense), len(ranking.lists.sparse)) < depth or depth >= MAX_DEPTH:
             return
-        depth, weight = min(2 * depth, MAX_DEPTH), ranking.weight
+        depth = min(2 * depth, MAX_DEPTH)
+        ranking = ranker.fuse(ranker.gather(ranking.asked, depth, where), fusion, weight)
 
 
 def reranked(part: Sequence[Placed], scores: Sequence[float]) -> list[Placed]:

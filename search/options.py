@@ -23,8 +23,8 @@ class Options:
     `passage` says what a hit returns: its chunk, the sentences that answer, or its section (see `search.passages`);
     `neighbours` widens a chunk by as many chunks on either side.
     `group="document"` leaves each document `per_document` hits. `diversity` in [0, 1] trades relevance for novelty
-    (see `search.diversity`); 0 is off. `rerank` asks the cross-encoder, None where one is set up; `explain` adds the
-    matched terms.
+    (see `search.diversity`); 0 is off. `rerank` asks the cross-encoder, None where tuning has measured a gain;
+    `explain` adds the matched terms.
     """
 
     k: int = 10

@@ -74,8 +74,9 @@ class Retriever:
         asked = self.ranker.ask(query, mode)
         notes = list(asked.notes)
         with self._index.store.reading():
-            found = self._page(asked, wanted, notes)
-            signals = self._signals(asked, [entry.placed.ranking for entry in found[:1]])
+            ranking = self.ranker.fuse(self.ranker.gather(asked, where=wanted.where), wanted.fusion)
+            found = self._page(ranking, wanted, notes)
+            signals = self._signals(ranking)
         hits = self._hits(found, wanted.offset, query if wanted.explain and mode != "dense" else None)
         took_ms = (time.perf_counter() - started) * 1000
         fusion = (wanted.fusion or self.ranker.default_fusion) if mode == "hybrid" else None
@@ -122,26 +123,25 @@ class Retriever:
         """Whether a cross-encoder is set up."""
         return self._reranker is not None
 
-    def _signals(self, asked: Asked, rankings: Sequence[Ranking]) -> Signals:
-        """What the query's candidates say of it; there is no ranking where nothing was found."""
-        terms = asked.terms.indices
-        idf = self.ranker.idf(terms)
-        absent = {term for term in terms if term not in idf}
+    def _signals(self, ranking: Ranking) -> Signals:
+        """What the query's usual candidates say of it, whatever page of them is asked for."""
+        asked, unrelated = ranking.asked, self.ranker.unrelated
+        idf = self.ranker.idf(asked.terms.indices)
+        absent = {term for term in asked.terms.indices if term not in idf}
         words = self._index.analyzer.terms(asked.text) if absent else {}
         unknown = tuple(word for term, word in words.items() if term in absent)
-        ranking = rankings[0] if rankings else None
         row = None
-        unrelated = self.ranker.unrelated
-        if ranking and asked.mode == "hybrid":
+        if asked.mode == "hybrid":
             row = features(ranking, idf, self._index.meta.fingerprint.bm25_k1, unrelated)
             if self._log:
                 self._log.add(row)
-        nearest = float(ranking.exact.sentence.max()) if ranking and ranking.exact else None
+        nearest = float(ranking.exact.sentence.max()) if ranking.exact and ranking.ids else None
         return signals(row, nearest, unrelated, unknown)
 
-    def _page(self, asked: Asked, wanted: Options, notes: list[str]) -> list[Found]:
-        """The wanted part of the list, read; adds to `notes` what happened on the way."""
-        listed = self._list(asked, wanted, notes)
+    def _page(self, ranking: Ranking, wanted: Options, notes: list[str]) -> list[Found]:
+        """The wanted part of the list that begins with `ranking`, read; adds to `notes` what happened on the way."""
+        asked = ranking.asked
+        listed = self._list(ranking, wanted, notes)
         end = wanted.offset + wanted.k
         if wanted.passage == "sentences":
             per_document = wanted.per_document if wanted.group else None
@@ -152,9 +152,9 @@ class Retriever:
             return self._reader.surroundings(listed, asked, wanted.neighbours, end)[wanted.offset :]
         return self._reader.chunks(islice(listed, wanted.offset, end), asked)
 
-    def _list(self, asked: Asked, wanted: Options, notes: list[str]) -> Iterator[Placed]:
+    def _list(self, ranking: Ranking, wanted: Options, notes: list[str]) -> Iterator[Placed]:
         """All that can be found, in its final order."""
-        found = self._refined(parts(self.ranker, asked, wanted.fusion, wanted.where), asked, wanted, notes)
+        found = self._refined(parts(self.ranker, ranking, wanted.where), ranking.asked, wanted, notes)
         if wanted.group and wanted.passage != "sentences":  # several of them may come from one chunk
             found = grouped(found, self._index.store.owners, wanted.per_document)
         return chain.from_iterable(found)

@@ -29,7 +29,7 @@ FilterOption = Annotated[
 ]
 RerankOption = Annotated[
     bool | None,
-    typer.Option("--rerank/--no-rerank", help="Have a cross-encoder read the best hits. [if one is set up]"),
+    typer.Option("--rerank/--no-rerank", help="Have a cross-encoder read the best hits. [where tuning found a gain]"),
 ]
 
 

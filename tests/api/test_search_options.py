@@ -69,11 +69,12 @@ def test_a_reranker_is_set_up_by_a_setting(
     plain = limpid(*query).json
     monkeypatch.setenv("LIMPID_RERANKER", str(make_cross_encoder(tmp_path / "reranker")))
     monkeypatch.setenv("LIMPID_RERANK_DEPTH", "2")
-    hits = limpid(*query).json["hits"]
+    hits = limpid(*query, "--rerank").json["hits"]
     assert {hit["rerank"]["rank_before"] for hit in hits[:2]} == {1, 2}
     assert all("rerank" not in hit for hit in hits[2:])
-    assert limpid(*query, "--no-rerank").json["hits"] == plain["hits"]
-    shown = limpid("search", "why does bread rise").out
+    for off in ((), ("--no-rerank",)):  # without being asked only where tuning has found a gain
+        assert limpid(*query, *off).json["hits"] == plain["hits"]
+    shown = limpid("search", "why does bread rise", "--rerank").out
     assert "reranked from #1" in shown
     queries = tmp_path / "queries.jsonl"
     queries.write_text('{"_id": "q", "text": "why does bread rise"}\n')

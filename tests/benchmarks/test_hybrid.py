@@ -20,7 +20,6 @@ def test_a_prepared_query_is_searched_by_both_legs(tmp_path: Path) -> None:
         for query in queries:
             found = Retriever(index, CANDIDATES).search(query.text, 10)
             assert len(found.hits) == 10
-            assert not found.notes
             vectors = index.store.vectors([hit.chunk.id for hit in found.hits])
             for hit in found.hits:
                 assert np.isclose(hit.cosine, vectors[hit.chunk.id] @ query.vector, atol=1e-5)

@@ -8,7 +8,7 @@ import pytest
 from core.errors import InputError
 from core.index import Index
 from search.fusion import FUSIONS, convex, rrf
-from search.ranking import SENTENCE_SHARE, Pool, Ranker, ranks
+from search.ranking import SENTENCE_SHARE, Ranker, ranks
 
 QUERY = "raise an exception __cause__"
 
@@ -43,24 +43,14 @@ def test_the_legs_own_lists_keep_their_order(index: Index, ranker: Ranker) -> No
         assert [score for _, score in leg] == sorted((score for _, score in leg), reverse=True)
 
 
-def test_the_weight_may_depend_on_the_query(index: Index) -> None:
-    seen: list[Pool] = []
-
-    def weigh(pool: Pool) -> float:
-        seen.append(pool)
-        return 0.25
-
-    ranker = Ranker(index, 7, weigh)
-    ranking = ranker.rank(QUERY)
-    assert seen[0].asked.text == QUERY
+def test_the_weight_can_be_chosen_once_the_candidates_are_known(ranker: Ranker) -> None:
+    pool = ranker.gather(ranker.ask(QUERY))
+    ranking = ranker.fuse(pool, "convex", weight=0.25)
     assert ranking.weight == 0.25
-    expected = convex(ranking.legs["dense"], ranking.legs["sparse"], 0.25)
-    assert ranking.fused.scores.tolist() == expected.scores.tolist()
-    assert ranker.fuse(seen[0], "tm2c2", weight=1.0).best() != ranking.best()
-    ranker.rank(QUERY, "dense")
-    ranker.rank(QUERY, "sparse")
-    ranker.rank(QUERY, fusion="rrf")
-    assert len(seen) == 1  # one leg, and fusions as published, have no weight to ask for
+    assert ranking.fused.scores.tolist() == convex(pool.legs["dense"], pool.legs["sparse"], 0.25).scores.tolist()
+    assert ranker.fuse(pool, "convex", weight=1.0).best() != ranking.best()
+    alone = [ranker.fuse(ranker.gather(ranker.ask(QUERY, mode)), "convex", weight=0.25) for mode in ("dense", "sparse")]
+    assert [found.weight for found in alone] == [1.0, 0.0]  # one leg has nothing to share
 
 
 @pytest.mark.parametrize("fusion", FUSIONS)
@@ -80,13 +70,6 @@ def test_rrf_gives_nothing_for_a_term_that_does_not_occur(ranker: Ranker) -> Non
     assert not ranking.fused.sparse[without].any()
     alone = rrf(ranking.legs["dense"], np.full(len(without), np.nan))
     assert ranking.fused.scores[without] == pytest.approx(alone.scores[without])
-
-
-def test_tuned_is_convex_with_the_rankers_weight(index: Index) -> None:
-    ranker = Ranker(index, 7, 0.3)
-    tuned, convex_ = ranker.rank(QUERY, fusion="tuned"), ranker.rank(QUERY, fusion="convex")
-    assert tuned.fused.scores.tolist() == convex_.fused.scores.tolist()
-    assert tuned.fusion == "tuned"
 
 
 def test_unknown_names_are_refused(ranker: Ranker) -> None:

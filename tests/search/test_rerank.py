@@ -44,7 +44,7 @@ def retriever(index: Index, encoder: ByLength) -> Retriever:
 
 def test_the_first_candidates_are_read_and_reordered(index: Index, retriever: Retriever, encoder: ByLength) -> None:
     plain = Retriever(index).search(QUERY, 20).hits
-    hits = retriever.search(QUERY, 20).hits
+    hits = retriever.search(QUERY, 20, rerank=True).hits
     assert encoder.read == [hit.chunk.embedding_text for hit in plain[:DEPTH]]
     expected = sorted(plain[:DEPTH], key=lambda hit: len(hit.chunk.embedding_text))
     assert [hit.chunk.id for hit in hits] == [hit.chunk.id for hit in [*expected, *plain[DEPTH:]]]
@@ -58,39 +58,50 @@ def test_the_first_candidates_are_read_and_reordered(index: Index, retriever: Re
 
 
 def test_pages_of_a_reranked_list_fit_together(retriever: Retriever) -> None:
-    whole = retriever.search(QUERY, 20).hits
-    assert (*retriever.search(QUERY, 4).hits, *retriever.search(QUERY, 16, offset=4).hits) == whole
+    whole = retriever.search(QUERY, 20, rerank=True).hits
+    first, second = (retriever.search(QUERY, k, offset=start, rerank=True).hits for k, start in ((4, 0), (16, 4)))
+    assert (*first, *second) == whole
 
 
-def test_it_is_on_where_there_is_one_and_can_be_left_out(index: Index, retriever: Retriever, encoder: ByLength) -> None:
+def test_it_reads_nothing_unless_it_is_asked(index: Index, retriever: Retriever, encoder: ByLength) -> None:
     plain = Retriever(index).search(QUERY).hits
-    assert retriever.search(QUERY, rerank=False).hits == plain
+    assert retriever.search(QUERY, rerank=False).hits == retriever.search(QUERY).hits == plain
     assert not encoder.read
-    assert retriever.search(QUERY, rerank=True).hits == retriever.search(QUERY).hits != plain
+    assert retriever.search(QUERY, rerank=True).hits != plain
     with pytest.raises(InputError, match="LIMPID_RERANKER"):
         Retriever(index).search(QUERY, rerank=True)
 
 
+def test_it_is_on_where_tuning_has_found_a_gain(
+    index: Index, retriever: Retriever, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(index.meta, "tuning", {"alpha": 0.6, "rerank": True})
+    assert retriever.search(QUERY).hits[0].reranked
+    assert not retriever.search(QUERY, rerank=False).hits[0].reranked
+    assert not Retriever(index).search(QUERY).hits[0].reranked
+
+
 def test_filters_groups_and_diversity_go_with_it(retriever: Retriever) -> None:
     where = 'document_id in ("raise", "try", "exceptions")'
-    hits = retriever.search(QUERY, 20, where=where, group="document", diversity=0.2).hits
+    hits = retriever.search(QUERY, 20, where=where, group="document", diversity=0.2, rerank=True).hits
     assert sorted(hit.chunk.document_id for hit in hits) == ["exceptions", "raise", "try"]
     assert any(hit.reranked for hit in hits)
-    sentences = retriever.search(QUERY, 3, passage="sentences").hits
+    sentences = retriever.search(QUERY, 3, passage="sentences", rerank=True).hits
     assert any(hit.reranked for hit in sentences)
 
 
-def test_documents_stand_in_the_reranked_order(retriever: Retriever) -> None:
-    hits = retriever.search(QUERY, 1000).hits
+def test_documents_stand_in_the_reranked_order(index: Index, retriever: Retriever) -> None:
+    hits = retriever.search(QUERY, 1000, rerank=True).hits
     order = list(dict.fromkeys(hit.chunk.document_id for hit in hits))
-    ranked = retriever.rank_documents(QUERY, 5)
+    ranked = retriever.rank_documents(QUERY, 5, rerank=True)
     assert [key for key, _ in ranked] == order[:5]
     assert [score for _, score in ranked] == [1 / rank for rank in range(1, 6)]
-    assert retriever.rank_documents(QUERY, 5, rerank=False) == Retriever(retriever._index).rank_documents(QUERY, 5)
+    assert retriever.rank_documents(QUERY, 5) == Retriever(index).rank_documents(QUERY, 5)
 
 
 def test_json_says_what_the_reranker_gave(retriever: Retriever) -> None:
-    found = retriever.search(QUERY, 20)
+    found = retriever.search(QUERY, 20, rerank=True)
+    assert sum(hit.reranked is not None for hit in found.hits) == DEPTH
     for hit, shown in zip(found.hits, results_json(found)["hits"], strict=True):
         if hit.reranked:
             assert shown["rerank"] == {"score": hit.reranked.score, "rank_before": hit.reranked.rank_before}
@@ -100,10 +111,10 @@ def test_json_says_what_the_reranker_gave(retriever: Retriever) -> None:
 
 def test_passages_that_were_cut_are_told(index: Index) -> None:
     retriever = Retriever(index, reranker=Reranker(ByLength(n_cut=2), DEPTH))
-    (note,) = retriever.search(QUERY).notes
-    assert note == "The reranker reads 512 tokens of query and passage together: 2 of 6 passages were cut for it."
+    told = "The reranker reads 512 tokens of query and passage together: 2 of 6 passages were cut for it."
+    assert told in retriever.search(QUERY, rerank=True).notes
 
 
 def test_nothing_found_is_nothing_to_read(index: Index, encoder: ByLength) -> None:
     retriever = Retriever(index, reranker=Reranker(encoder))
-    assert retriever.search(QUERY, where='document_id = "nowhere"').hits == ()
+    assert retriever.search(QUERY, where='document_id = "nowhere"', rerank=True).hits == ()
