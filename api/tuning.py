@@ -1,4 +1,4 @@
-"""Choosing an index' fusion weight: by judgements, by queries, by the query log, or by queries made from the corpus."""
+"""Choosing an index' fusion weight: by judgements, by queries, or by the query log."""
 
 from __future__ import annotations
 
@@ -16,15 +16,13 @@ from eval.judged import measure
 from eval.significance import bootstrap_interval
 from eval.trec import Qrels, load_qrels, load_queries
 from search.features import NAMES, features
-from search.pseudo import N_QUERIES, pseudo_queries, sample
 from search.query_log import QueryLog
 from search.retriever import Retriever
-from search.tuning import WEIGHTS, Tuning, Verdict, cross_validate, load_model, tune, tune_judged
+from search.tuning import WEIGHTS, Tuning, Verdict, cross_validate, load_model, prior, tune, tune_judged
 
 METRIC = "nDCG@10"
 MOST_QUERIES = 1000
-FEWEST_LOGGED = 5  # queries in the log that are worth more than ones made from the corpus
-SAMPLED = 2 * N_QUERIES  # chunks that pseudo-queries are made of
+FEWEST_LOGGED = 5  # queries in the log that tell more than the prior
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +74,7 @@ def find_weight(
     if not index.store.count_chunks():
         raise InputError("The index is empty, there is nothing to tune. Ingest something first.")
     if queries is None:
-        return Tuned(_without_queries(index, retriever, settings, console))
+        return Tuned(_without_queries(settings))
     texts = dict(list(load_queries(queries).items())[:MOST_QUERIES])
     if qrels is None:
         return Tuned(tune(_rows(index, retriever, list(texts.values()), console), "queries"))
@@ -87,14 +85,10 @@ def find_weight(
     return _judged(index, retriever, asked, {key: judged[key] for key in asked}, console)
 
 
-def _without_queries(index: Index, retriever: Retriever, settings: Settings, console: Console) -> Tuning:
+def _without_queries(settings: Settings) -> Tuning:
     if settings.query_log and len(rows := QueryLog(settings.query_log).rows()) >= FEWEST_LOGGED:
         return tune(rows, "query log")
-    chunks = sample((found.chunk for batch in index.store.scan() for found in batch), SAMPLED, seed=0)
-    texts = pseudo_queries(chunks, index.analyzer, retriever.ranker.idf)
-    if not texts:
-        raise InputError("The corpus holds no sentence to make queries of. Give some: --queries queries.jsonl.")
-    return tune(_rows(index, retriever, texts, console), "pseudo-queries")
+    return prior()
 
 
 def _rows(index: Index, retriever: Retriever, texts: list[str], console: Console) -> np.ndarray:
@@ -151,8 +145,7 @@ def _rerank_gain(
 
 def explained(tuning: Tuning) -> list[tuple[str, float, float]]:
     """Name of each feature, its mean over the queries, and how far it pulls towards the dense leg; strongest first."""
-    model = load_model("pseudo-queries" if tuning.basis == "pseudo-queries" else "queries")
-    pulls = model.pulls(np.array(tuning.means))
+    pulls = load_model().pulls(np.array(tuning.means))
     rows = zip(NAMES, tuning.means, pulls.tolist(), strict=True)
     return sorted(rows, key=lambda row: -abs(row[2]))
 

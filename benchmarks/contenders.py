@@ -10,6 +10,7 @@ one setting that trades recall for time, cheapest first; everything else is fixe
 from __future__ import annotations
 
 import copy
+import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -123,6 +124,7 @@ class LanceDB:
         return taken + time.perf_counter() - started
 
     def __init__(self, folder: Path, vectors: Vectors):
+        os.environ["LANCEDB_LOG"] = "error"  # else it warns on every query that score columns will become optional
         import lancedb
 
         self._table = lancedb.connect(folder).open_table("passages")
@@ -156,7 +158,7 @@ class Chroma:
         started = time.perf_counter()
         graph = {"space": "cosine", "max_neighbors": 16, "ef_construction": 200}
         made = {"configuration": {"hnsw": graph}, "embedding_function": None}
-        collection = Chroma._client(folder).create_collection("passages", **made)
+        collection = Chroma._connect(folder).create_collection("passages", **made)
         taken = time.perf_counter() - started
         for ids, texts, vectors in _batches(corpus):
             started = time.perf_counter()
@@ -169,16 +171,18 @@ class Chroma:
         self._open()
 
     @staticmethod
-    def _client(folder: Path):
+    def _connect(folder: Path):
         import chromadb
 
         return chromadb.PersistentClient(folder, chromadb.Settings(anonymized_telemetry=False))
 
     def _open(self) -> None:
-        self._collection = self._client(self._folder).get_collection("passages", embedding_function=None)
+        self._client = self._connect(self._folder)
+        self._collection = self._client.get_collection("passages", embedding_function=None)
 
     def tune(self, value: int) -> None:
         self._collection.modify(configuration={"hnsw": {"ef_search": value}})
+        self._client.close()  # an open graph keeps the value that it was opened with
         self._open()
 
     def dense(self, text: str) -> list[str]:

@@ -22,7 +22,7 @@ import numpy as np
 from benchmarks.figures import Figure, Report, arguments, command_line, publish
 from benchmarks.invented import write_invented
 from benchmarks.learning import auroc, logistic, predicted, ridge
-from benchmarks.pools import DEGRADED, Asking, Collection, Judged, Matrix, curve, degraded, feature_rows
+from benchmarks.pools import DEGRADED, Collection, Judged, curve, degraded, feature_rows
 from benchmarks.synthetic_index import kept_or_temporary
 from core.index import open_index
 from core.settings import Settings
@@ -50,13 +50,12 @@ OWN_SHARE = 0.3  # of a query's own curve in the experiment with a weight for ea
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """Features and curves of the queries of one collection, as it is or degraded; `pseudo` are of pseudo-queries."""
+    """Features and curves of the queries of one collection, as it is or degraded."""
 
     family: str
     weight: float
     rows: np.ndarray
     curves: np.ndarray
-    pseudo: np.ndarray
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,13 +136,12 @@ def _study(collection: Collection, others: Sequence[Collection], invented: Seque
     curves = np.array([curve(found, FUSIONS["convex"]) for found in judged])
     unrelated = matrix.unrelated(collection.probes)
     rows = feature_rows(matrix, [found.pool for found in judged], unrelated)
-    pseudo = collection.pseudo()
-    samples = [Sample(collection.family, 1.0, rows, curves, _pseudo_rows(matrix, pseudo, collection.probes))]
+    samples = [Sample(collection.family, 1.0, rows, curves)]
     for dimension, dropped in DEGRADED.values():
-        samples.append(_degraded(collection, dimension, dropped, pseudo))
+        samples.append(_degraded(collection, dimension, dropped))
     for name, copy in invented:
         if name == collection.name:
-            samples.append(replace(_degraded(copy, None, 0.0, copy.pseudo()), family=collection.family, weight=1.0))
+            samples.append(replace(_degraded(copy, None, 0.0), family=collection.family, weight=1.0))
     answerable = _answerable(collection, judged, others)
     print(f"{collection.name}: {len(judged)} queries", flush=True)
     return Studied(collection.name, _fixed(judged, curves), samples, answerable)
@@ -191,18 +189,13 @@ def _fixed(judged: Sequence[Judged], curves: np.ndarray) -> dict[str, np.ndarray
     }
 
 
-def _degraded(collection: Collection, dimension: int | None, dropped: float, pseudo: Sequence[Asking]) -> Sample:
+def _degraded(collection: Collection, dimension: int | None, dropped: float) -> Sample:
     matrix = collection.matrix.cut(dimension)
     asked = degraded(collection.asked, dropped)
     judged = [collection.judged(query, matrix.pool(query.text, query.vector, query.terms)) for query in asked]
     curves = np.array([curve(found, FUSIONS["convex"]) for found in judged])
     rows = feature_rows(matrix, [found.pool for found in judged], matrix.unrelated(collection.probes))
-    return Sample(collection.family, DEGRADED_WEIGHT, rows, curves, _pseudo_rows(matrix, pseudo, collection.probes))
-
-
-def _pseudo_rows(matrix: Matrix, pseudo: Sequence[Asking], probes: np.ndarray) -> np.ndarray:
-    pools = [matrix.pool(query.text, query.vector, query.terms) for query in pseudo]
-    return feature_rows(matrix, pools, matrix.unrelated(probes))
+    return Sample(collection.family, DEGRADED_WEIGHT, rows, curves)
 
 
 def _answerable(collection: Collection, judged: Sequence[Judged], others: Sequence[Collection]) -> Answerable:
@@ -227,19 +220,13 @@ def _answerable(collection: Collection, judged: Sequence[Judged], others: Sequen
     )
 
 
-def _curve_model(samples: Sequence[Sample], of_pseudo: bool) -> dict[str, np.ndarray]:
+def _curve_model(samples: Sequence[Sample]) -> dict[str, np.ndarray]:
     """The regression from features to curves; every family counts alike, and every sample of it by its weight."""
     sums = {family: sum(s.weight for s in samples if s.family == family) for family in {s.family for s in samples}}
-    rows, curves, weights = [], [], []
-    for found in samples:
-        centred = found.curves - found.curves.mean(axis=1, keepdims=True)
-        x = found.pseudo if of_pseudo else found.rows
-        # Pseudo-queries have no answers: the collection's real mean curve is what each of them should tell.
-        y = np.tile(centred.mean(axis=0), (len(x), 1)) if of_pseudo else centred
-        rows.append(x)
-        curves.append(y)
-        weights.append(np.full(len(x), found.weight / sums[found.family] / max(1, len(x))))
-    return ridge(np.concatenate(rows), np.concatenate(curves), np.concatenate(weights), RIDGE, PRIOR)
+    curves = [found.curves - found.curves.mean(axis=1, keepdims=True) for found in samples]
+    weights = [np.full(len(s.rows), s.weight / sums[s.family] / max(1, len(s.rows))) for s in samples]
+    rows = np.concatenate([found.rows for found in samples])
+    return ridge(rows, np.concatenate(curves), np.concatenate(weights), RIDGE, PRIOR)
 
 
 def _confidence_model(parts: Sequence[Answerable]) -> dict[str, np.ndarray]:
@@ -268,8 +255,7 @@ def _models(one: Studied, studied: Sequence[Studied], seen: Container[str]) -> d
 def _trained(studied: Sequence[Studied]) -> dict[str, dict[str, np.ndarray]]:
     samples = [sample for one in studied for sample in one.samples]
     return {
-        "queries": _curve_model(samples, of_pseudo=False),
-        "pseudo-queries": _curve_model(samples, of_pseudo=True),
+        "queries": _curve_model(samples),
         "confidence": _confidence_model([one.answerable for one in studied]),
     }
 
@@ -282,12 +268,10 @@ def _learnt(studied: Sequence[Studied], models: Mapping[str, dict]) -> dict[str,
             continue
         own = one.samples[0]
         model = CurveModel(**models[one.name]["queries"])
-        pseudo = CurveModel(**models[one.name]["pseudo-queries"])
         predicted_curves = model.curves(own.rows)
         mean = predicted_curves.mean(axis=0)
         few = predicted_curves[np.random.default_rng(0).permutation(len(own.rows))[:5]].mean(axis=0)
         found[one.name] = {
-            "self-tuned, no queries": _at(own.curves, flat_top(pseudo.curves(own.pseudo).mean(axis=0))),
             "self-tuned, 5 queries": _at(own.curves, flat_top(few)),
             SELF_TUNED: _at(own.curves, flat_top(mean)),
             "self-tuned, per query": np.array(

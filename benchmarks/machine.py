@@ -59,6 +59,16 @@ def describe(machine: dict) -> str:
     )
 
 
+def resident_mb() -> tuple[float, float]:
+    """This process' resident memory, and the part of it that isn't pages of files; zeros where no system tells."""
+    try:
+        lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return 0.0, 0.0
+    values = dict(line.split(":", 1) for line in lines)
+    return int(values["VmRSS"].split()[0]) / 1024, int(values["RssAnon"].split()[0]) / 1024
+
+
 def _cpu_info(key: str) -> str | None:
     """The first value of a key in /proc/cpuinfo; None where there is no such file or key."""
     try:

@@ -22,8 +22,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from benchmarks.contenders import CONTENDERS, K, Contender, Vectors
+from benchmarks.contenders import CONTENDERS, Contender, K, Vectors
 from benchmarks.figures import Figure, Report, arguments, command_line, publish
+from benchmarks.machine import resident_mb
 from benchmarks.timing import each_ms, percentiles
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ class Child:
 
     def memory_mb(self) -> tuple[float, float]:
         """Resident memory of the process, and the part that isn't pages of files."""
-        return self._call(_memory_mb)
+        return self._call(resident_mb)
 
     def close(self) -> None:
         """End the process."""
@@ -117,7 +118,7 @@ def measure(
     queries = corpus.queries(max(n_queries, n_recall))
     vectors = {query.text: query.vector for query in queries}
     texts = [query.text for query in queries]
-    truth = nearest(corpus, [query.vector for query in queries[:n_recall]])
+    truth = corpus.nearest([query.vector for query in queries[:n_recall]], K)
     measured: dict[str, Measured] = {}
     missing: dict[str, str] = {}
     children: dict[str, Child] = {}
@@ -164,14 +165,6 @@ def built(name: str, corpus: SyntheticCorpus, keep: Path) -> tuple[Path, dict]:
         disk_bytes = size_on_disk(folder / "index")
         receipt.write_text(json.dumps({"build_s": build_s, "disk_bytes": disk_bytes}), encoding="utf-8")
     return folder / "index", json.loads(receipt.read_text(encoding="utf-8"))
-
-
-def nearest(corpus: SyntheticCorpus, vectors: Sequence[np.ndarray]) -> list[set[str]]:
-    """Ids of the `K` passages nearest to each vector, by brute force."""
-    asked = np.stack(vectors)
-    scores = np.concatenate([corpus.vectors(batch) @ asked.T for batch in range(corpus.n_batches)])
-    best = np.argpartition(-scores, K, axis=0)[:K]
-    return [{corpus.chunk_id(int(row)) for row in column} for column in best.T]
 
 
 def tuned(child: Child, texts: Sequence[str], truth: Sequence[set[str]], wanted: float) -> tuple[int, float]:
@@ -222,12 +215,6 @@ def _timed(leg: str, texts: Sequence[str]) -> list[float]:
     return each_ms(getattr(_open, leg), texts)
 
 
-def _memory_mb() -> tuple[float, float]:
-    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
-    sizes = {key: int(rest.split()[0]) / 1024 for key, _, rest in (line.partition(":") for line in lines) if "Rss" in key or key == "VmRSS"}
-    return sizes["VmRSS"], sizes["RssAnon"]
-
-
 def _rows(name: str, measured: dict[str, Measured], n: int) -> list[Figure]:
     ours, peer = measured[OURS], measured[name]
     row = partial(_row, name, ours, peer)
@@ -257,7 +244,9 @@ def _rows(name: str, measured: dict[str, Measured], n: int) -> list[Figure]:
         recall,
         *times,
         row("build", lambda found: f"{found.build_s:.1f} s", lambda found: found.build_s),
-        row("disk", lambda found: f"{found.disk_bytes / n / 1000:.2f} KB a passage", lambda found: found.disk_bytes / n),
+        row(
+            "disk", lambda found: f"{found.disk_bytes / n / 1000:.2f} KB a passage", lambda found: found.disk_bytes / n
+        ),
         row(
             "resident memory (not of files)",
             lambda found: f"{found.resident_mb:,.0f} MB ({found.anonymous_mb:,.0f} MB)",

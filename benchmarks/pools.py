@@ -23,14 +23,12 @@ from core.types import Chunk
 from core.unrelated import Unrelated, questions, unrelated_of
 from eval.trec import load_qrels, load_queries
 from search.features import features
-from search.pseudo import pseudo_queries, sample
 from search.ranking import CANDIDATES, SENTENCE_SHARE, Asked, Pool
 from search.tuning import WEIGHTS
 
 DEPTH = 10  # of nDCG
 DISCOUNT = 1 / np.log2(np.arange(2, DEPTH + 2))
 MOST_QUERIES = 300  # of a degraded collection
-MOST_CHUNKS_SAMPLED = 240  # for pseudo-queries
 COVERED = 0.5  # share of an excerpt that a chunk must hold to be relevant
 DEGRADED = {
     "8 dimensions": (8, 0.0),
@@ -192,12 +190,6 @@ class Collection:
             Asking(key, text, self._encode(text), tuple(self._analyzer.query(text).indices))
             for key, text in queries.items()
         ]
-
-    def pseudo(self) -> list[Asking]:
-        """Queries from the collection's own text."""
-        chunks = sample(self.matrix.chunks, MOST_CHUNKS_SAMPLED, 0)
-        texts = pseudo_queries(chunks, self._analyzer, self.matrix.idf_of)
-        return self.ask({str(number): text for number, text in enumerate(texts)})
 
     def judged(self, query: Asking, pool: Pool) -> Judged:
         """The query's candidates with what the judgements say of them."""

@@ -19,6 +19,7 @@ TITLES = {
     "memory": "Ingest of many documents",
     "bm25": "BM25",
     "hybrid": "Hybrid search",
+    "peers": "Peers",
     "cli": "Command line",
     "quality": "Judged quality",
     "chunking": "Passages",
@@ -31,13 +32,14 @@ QUICK = {
     "memory": ["--n", "1000", "2000", "--files", "200", "--runs", "1"],
     "bm25": ["--n", "2000"],
     "hybrid": ["--n", "2000", "--queries", "200", "--recall-queries", "50"],
+    "peers": ["--n", "2000", "--queries", "100", "--recall-queries", "50"],
     "cli": ["--runs", "3", "--topics", "5"],
     "quality": [],
     "chunking": ["--chunkers", "structure", "--passages", "chunk", "sentences", "--thresholds", "0.6"],
     "compression": ["--names", "cranfield", "--methods", "pca:128", "binary", "--applied", "binary"],
     "context": ["chunking_evaluation", "--questions", "20", "--kinds", "sentences"],
 }
-KEEPERS = ("bm25", "hybrid", "quality", "chunking", "compression", "context")
+KEEPERS = ("bm25", "hybrid", "peers", "quality", "chunking", "compression", "context")
 
 
 def main() -> None:

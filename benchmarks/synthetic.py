@@ -8,7 +8,7 @@ Every word is one term to our analyser and to one that splits at spaces, so that
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import blake2b
@@ -121,6 +121,13 @@ class SyntheticCorpus:
     def chunk_id(self, position: int) -> str:
         """The id of the chunk at a position in the corpus."""
         return f"{int.from_bytes(blake2b(f'{self.seed}:{position}'.encode(), digest_size=8).digest()) >> 1:016x}"
+
+    def nearest(self, vectors: Sequence[np.ndarray], k: int) -> list[set[str]]:
+        """Ids of the `k` chunks nearest to each vector, by brute force."""
+        asked = np.stack(vectors)
+        scores = np.concatenate([self.vectors(batch) @ asked.T for batch in range(self.n_batches)])
+        best = np.argpartition(-scores, k, axis=0)[:k]
+        return [{self.chunk_id(int(row)) for row in column} for column in best.T]
 
     @cached_property
     def _centres(self) -> np.ndarray:

@@ -58,15 +58,16 @@ def kept_or_temporary(keep: Path | None) -> Iterator[Path]:
         yield Path(folder)
 
 
-def build(corpus: SyntheticCorpus, keep: Path) -> tuple[Path, Built]:
+def build(corpus: SyntheticCorpus, keep: Path, quantization: str = "none") -> tuple[Path, Built]:
     """The corpus' index below `keep`, built there unless it is already; its folder and what building took."""
-    folder = keep / f"synthetic-{corpus.n}x{corpus.dimension}-{corpus.seed}"
+    name = f"synthetic-{corpus.n}x{corpus.dimension}-{corpus.seed}"
+    folder = keep / (name if quantization == "none" else f"{name}-{quantization}")
     receipt = folder / RECEIPT
     if not receipt.is_file():
         if exists(folder / "index"):
             raise SystemExit(f"{folder} holds an unfinished index; remove it and run again.")
         with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-            built = pool.submit(_build, corpus, folder / "index").result()
+            built = pool.submit(_build, corpus, folder / "index", quantization).result()
         receipt.write_text(json.dumps(asdict(built)), encoding="utf-8")
     return folder / "index", Built.read(folder)
 
@@ -105,11 +106,11 @@ def peak_rss_mb() -> float:
     return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
 
 
-def _build(corpus: SyntheticCorpus, folder: Path) -> Built:
+def _build(corpus: SyntheticCorpus, folder: Path, quantization: str) -> Built:
     average = _average_length(corpus)
     analyzer = Analyzer("english", BM25_K1, BM25_B, average)
     upsert_s, text_bytes, vector_bytes = 0.0, 0, 0
-    store = EdgeStore(folder, corpus.dimension, MIN_FREE_MB)
+    store = EdgeStore(folder, corpus.dimension, MIN_FREE_MB, quantization)
     for batch in range(corpus.n_batches):
         chunks, records = corpus.embedded(batch, analyzer)
         started = time.perf_counter()

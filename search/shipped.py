@@ -13,7 +13,7 @@ from search.features import NAMES
 
 @cache
 def load_shipped() -> dict[str, dict[str, np.ndarray]]:
-    """Each model's arrays by name: "queries" and "pseudo-queries" (curves over the weight), "confidence"."""
+    """Each model's arrays by name: "queries" (curves over the weight) and "confidence"."""
     shipped = json.loads(files("search").joinpath("coefficients.json").read_text(encoding="utf-8"))
     if tuple(shipped["features"]) != NAMES:
         raise RuntimeError("search/coefficients.json has other features: run python -m benchmarks.fusion --train")

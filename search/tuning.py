@@ -21,9 +21,10 @@ from search.shipped import load_shipped
 
 WEIGHTS = np.linspace(0, 1, 21)  # of the dense leg, at which curves are given
 FLAT = 0.001  # weights whose nDCG@10 comes this near to the best are as good
-BASES = ("judgements", "queries", "query log", "pseudo-queries")
+BASES = ("judgements", "queries", "query log", "prior")
 N_RESAMPLES = 1000
 N_FOLDS = 5
+WIDENED = (1 + N_FOLDS / (N_FOLDS - 1)) ** 0.5
 SEED = 17
 NORMAL_95, NORMAL_80 = 1.96, 0.84  # quantiles for a two-sided level of 5% and a power of 80%
 
@@ -91,9 +92,9 @@ class CurveModel:
         return kept[:, :, None] * self.coefficients
 
 
-def load_model(kind: str) -> CurveModel:
-    """The model that is shipped for `kind`, "queries" or "pseudo-queries"."""
-    return CurveModel(**load_shipped()[kind])
+def load_model() -> CurveModel:
+    """The model that is shipped."""
+    return CurveModel(**load_shipped()["queries"])
 
 
 def flat_top(curve: np.ndarray) -> float:
@@ -108,8 +109,14 @@ def tune(rows: np.ndarray, basis: str) -> Tuning:
     """
     if not len(rows):
         raise InputError("There is no query to tune by. Give at least one; 50 are enough.")
-    curves = load_model("pseudo-queries" if basis == "pseudo-queries" else "queries").curves(rows)
-    return _tuning(curves, basis, rows)
+    return _tuning(load_model().curves(rows), basis, rows)
+
+
+def prior() -> Tuning:
+    """The weight where nothing is known of the queries: the best on average over the collections of the training."""
+    model = load_model()
+    alpha = flat_top(model.intercept)
+    return Tuning(alpha, "prior", 0, tuple(model.intercept.tolist()), (0.0, 1.0), tuple(model.means.tolist()))
 
 
 def tune_judged(curves: np.ndarray, rows: np.ndarray) -> Tuning:
@@ -159,9 +166,10 @@ def cross_validate(curves: np.ndarray, beside: float) -> Verdict:
     """Whether choosing the weight by judgements beats the weight `beside`.
 
     `curves` holds the nDCG@10 of each judged query at each of `WEIGHTS`, shape (n_queries, n_weights). Each of
-    `N_FOLDS` parts is scored at the weight that the other parts favour; the interval is of Student's t in its normal
-    form over queries, and `n_needed` = ((1.96 + 0.84) · deviation / gain)². Raises `InputError` for fewer queries than
-    folds.
+    `N_FOLDS` parts is scored at the weight that the other parts favour. The parts' weights come from overlapping
+    queries, so the standard error s / √n is widened by √(1 + folds · n_test / n_train) = 1.5 (Nadeau and Bengio 2003,
+    "Inference for the Generalization Error"); `n_needed` = ((1.96 + 0.84) · 1.5 · s / gain)².
+    Raises `InputError` for fewer queries than folds.
     """
     n_queries = len(curves)
     if n_queries < N_FOLDS:
@@ -174,7 +182,7 @@ def cross_validate(curves: np.ndarray, beside: float) -> Verdict:
         rest = np.delete(np.arange(n_queries), held)
         chosen = _nearest(flat_top(curves[rest].mean(axis=0)))
         differences[held] = curves[held, chosen] - curves[held, standing]
-    gain, deviation = float(differences.mean()), float(differences.std(ddof=1))
+    gain, deviation = float(differences.mean()), WIDENED * float(differences.std(ddof=1))
     half = NORMAL_95 * deviation / n_queries**0.5
     needed = ceil(((NORMAL_95 + NORMAL_80) * deviation / gain) ** 2) if gain > 0 else None
     return Verdict(flat_top(curves.mean(axis=0)), beside, gain, gain - half, gain + half, needed)

@@ -91,7 +91,8 @@ def test_every_command_is_documented_and_no_other() -> None:
 
 @pytest.mark.parametrize("name", COMMANDS_BY_NAME)
 def test_every_option_is_documented_and_no_other(name: str) -> None:
-    real = {option for parameter in COMMANDS_BY_NAME[name].params for option in (*parameter.opts, *parameter.secondary_opts)}
+    parameters = COMMANDS_BY_NAME[name].params
+    real = {option for parameter in parameters for option in (*parameter.opts, *parameter.secondary_opts)}
     real = {option for option in real if option.startswith("-")} | {"--help"}
     assert _documented_options(name) == real
 

@@ -13,6 +13,7 @@ from core.errors import InputError
 
 if TYPE_CHECKING:
     from api.tuning import Tuned
+    from search.tuning import Tuning
 
 N_EXPLAINED = 8
 
@@ -36,7 +37,7 @@ def tune(
     """Set how much meaning and words count for this corpus; no judgements are needed.
 
     Searches use what was found from then on. Without --queries it is found from the query log, where one is kept
-    (LIMPID_QUERY_LOG), else from queries made from the corpus itself.
+    (LIMPID_QUERY_LOG); without either the weight is the one that is best on average.
     """
     from api.tuning import find_weight, keep
 
@@ -69,17 +70,20 @@ def _show(console: Console, found: Tuned, explain: bool, dry_run: bool) -> None:
             answer["explain"] = [{"feature": name, "mean": mean, "pull": pull} for name, mean, pull in reasons]
         console.result(answer)
         return
-    low, high = tuning.interval
-    console.say(
-        f"Weight of the dense leg: {tuning.alpha:.2f} [{low:.2f}, {high:.2f}], from {tuning.n_queries} "
-        f"{'logged queries' if tuning.basis == 'query log' else tuning.basis}",
-        bold=True,
-    )
+    console.say(f"Weight of the dense leg: {tuning.alpha:.2f} {_basis(tuning)}", bold=True)
     _show_verdict(console, found)
     for name, mean, pull in reasons:
         console.say(f"  {'meaning' if pull > 0 else 'words':<8} {abs(pull):.3f}   {name} = {mean:.2f}")
     if dry_run:
         console.say("Nothing was kept (--dry-run).")
+
+
+def _basis(tuning: Tuning) -> str:
+    if tuning.basis == "prior":
+        return "as on other corpora: give --queries, or keep a query log, to learn more about this one"
+    low, high = tuning.interval
+    found_from = {"query log": "logged queries", "judgements": "judged queries"}.get(tuning.basis, "queries")
+    return f"[{low:.2f}, {high:.2f}], from {tuning.n_queries} {found_from}"
 
 
 def _show_verdict(console: Console, found: Tuned) -> None:

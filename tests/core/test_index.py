@@ -44,7 +44,7 @@ def test_what_is_asked_for_must_fit(tmp_path: Path, name: str, made: object, ask
 
 
 def test_another_schema_is_refused() -> None:
-    with pytest.raises(IndexMismatch, match="schema 0, this Limpid reads schema 2"):
+    with pytest.raises(IndexMismatch, match="schema 0, this Limpid reads schema 3"):
         Meta.from_json({"fingerprint": {"schema": 0}})
 
 

@@ -160,7 +160,7 @@ def test_wrong_calls(retriever: Retriever, arguments: dict, message: str) -> Non
 
 def test_json_has_the_contracts_keys(retriever: Retriever, tmp_path: Path) -> None:
     answer = json.loads(json.dumps(results_json(retriever.search("stop a loop", k=3))))
-    assert answer.keys() == {"query", "mode", "took_ms", "hits"}
+    assert answer.keys() == {"query", "mode", "took_ms", "hits", "signals"}
     wanted = {"rank", "score", "document_id", "chunk_id", "text", "start", "end", "page", "headings", "uri", "legs"}
     for hit in answer["hits"]:
         assert wanted <= hit.keys()
