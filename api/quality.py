@@ -18,6 +18,7 @@ from eval.judged import Evaluation
 from eval.map import draw_map
 from eval.report import build_report, render_html
 from eval.sample import collect
+from search.space.axis import ConceptAxis, axis_scores
 
 
 def write_report(
@@ -27,14 +28,17 @@ def write_report(
     out: Path,
     scored: Evaluation | None = None,
     scores: Path | None = None,
+    concept: ConceptAxis | None = None,
 ) -> dict:
     """Diagnose the index, write the page to `out` and every chunk's scores to `scores`; returns the report.
 
+    The map is coloured by the source of each passage, or by its place on the axis `concept`.
     Raises `InputError` for an index without chunks, `DependencyError` where a file can't be written.
     """
     diagnosis = _diagnose(index, console)
     with console.progress("drawing the map"):
-        corpus_map = draw_map(diagnosis.sample)
+        placed = axis_scores(diagnosis.sample.vectors, concept.axis) if concept else None
+        corpus_map = draw_map(diagnosis.sample, scores=placed)
     report = build_report(
         diagnosis,
         corpus_map,

@@ -104,11 +104,11 @@ def main() -> None:
     corpus = SyntheticCorpus(args.n)
     with kept_or_temporary(args.keep) as keep:
         measured, missing = measure(corpus, keep, (OURS, *args.peers), args.queries, args.recall_queries)
-    rows = [figure for name in args.peers if name in measured for figure in _rows(name, measured, args.n)]
-    rows += [Figure(name, "–", why) for name, why in missing.items()]
+    figures = [figure for name in args.peers if name in measured for figure in rows(name, measured, args.n)]
+    figures += [Figure(name, "–", why) for name, why in missing.items()]
     details = {name: found.to_json() for name, found in measured.items()}
     libraries = [CONTENDERS[name].LIBRARY for name in args.peers]
-    publish(Report("peers", command_line(parser, args), rows, _notes(args, measured), libraries, details), args.out)
+    publish(Report("peers", command_line(parser, args), figures, _notes(args, measured), libraries, details), args.out)
 
 
 def measure(
@@ -215,7 +215,8 @@ def _timed(leg: str, texts: Sequence[str]) -> list[float]:
     return each_ms(getattr(_open, leg), texts)
 
 
-def _rows(name: str, measured: dict[str, Measured], n: int) -> list[Figure]:
+def rows(name: str, measured: dict[str, Measured], n: int) -> list[Figure]:
+    """Limpid beside one peer."""
     ours, peer = measured[OURS], measured[name]
     row = partial(_row, name, ours, peer)
     kind = CONTENDERS[name]

@@ -104,6 +104,7 @@ def render_html(report: Mapping[str, object]) -> str:
     points = sorted((report["map"] or {}).get("points", []), key=lambda point: bool(point["flags"]))  # marked on top
     groups = [name for name, _ in Counter(point["group"] for point in points).most_common()]
     groups.sort(key=lambda name: name == OTHER)  # stable: largest first, the rest last
+    bands = (report["map"] or {}).get("bands", [])
     heights = [point["y"] for point in points] or [0.5]
     return environment.get_template("report.html.j2").render(
         report=report,
@@ -112,8 +113,8 @@ def render_html(report: Mapping[str, object]) -> str:
         flags={kind: found for kind, found in flags.items() if found},
         shown=FLAGS_SHOWN,
         points=points,
-        groups=groups,
-        colors={name: 7 if name == OTHER else place for place, name in enumerate(groups)},
+        groups=bands or groups,
+        colors={name: 7 if name == OTHER else place for place, name in enumerate(bands or groups)},
         top=min(heights),
         height=920 * (max(heights) - min(heights)) + 80,
         radius=4.5 if len(points) <= 1000 else 3.0,
@@ -178,6 +179,7 @@ def _map_json(diagnosis: Diagnosis, corpus_map: CorpusMap) -> dict[str, object]:
         "n_shown": len(points),
         "n_chunks": corpus_map.n_chunks,
         "note": corpus_map.note,
+        "bands": list(corpus_map.bands),
         "trustworthiness": corpus_map.trustworthiness,
         "knn_preservation": corpus_map.knn_preservation,
         "points": points,

@@ -46,7 +46,7 @@ def similar(
 
     console = Console(as_json, quiet)
     settings = settings_from(index=index, collection=collection, model=model)
-    liked, unliked = _located(like or []), _located(unlike or [])
+    liked, unliked = located(like or []), located(unlike or [])
     try:
         with open_for(settings, console) as opened:
             answer = similar(opened, liked, unliked, k, strategy, where).to_json()
@@ -77,7 +77,7 @@ def walk(
 
     console = Console(as_json, quiet)
     settings = settings_from(index=index, collection=collection, model=model)
-    first, last = _located([start, end])
+    first, last = located([start, end])
     try:
         with open_for(settings, console) as opened:
             answer = walk(opened, first, last, steps, where).to_json()
@@ -112,7 +112,7 @@ def axis(
 
     console = Console(as_json, quiet)
     settings = settings_from(index=index, collection=collection, model=model)
-    toward, away = _located(toward), _located(away)
+    toward, away = located(toward), located(away)
     with open_for(settings, console) as opened:
         concept = ConceptAxis(opened, toward, away)
         lists = _placed(opened, settings, concept, query, k, where)
@@ -157,7 +157,7 @@ def analogy(
         _print_analogy(console, found, CAVEAT)
 
 
-def _located(names: list[str]) -> list[str]:
+def located(names: list[str]) -> list[str]:
     """Examples as they are named in the index: an existing file by its address, all others as they are."""
     from ingest.sources.addresses import file_uri
 

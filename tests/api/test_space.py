@@ -182,3 +182,16 @@ def test_through_the_server_that_holds_the_index(
     taken = limpid("walk", TEA, GLACIERS, "--json").json
     assert _without_time(taken) == _without_time(walk(index, TEA, GLACIERS).to_json())
     assert limpid("axis", "--toward", TEA, "--away", GLACIERS).code == 4
+
+
+def test_an_axis_colours_the_map_of_the_report(limpid: Command, corpus: Path) -> None:
+    assert limpid("ingest", corpus).code == 0
+    made = limpid("report", "--toward", "text:bread and dough", "--away", "text:stars and clouds", "--json")
+    assert made.code == 0, made.err
+    points = made.json["map"]["points"]
+    assert made.json["map"]["bands"]
+    assert {point["group"] for point in points} <= set(made.json["map"]["bands"])
+    assert 'class="bands"' in Path("report.html").read_text()
+    refused = limpid("report", "--toward", "text:bread")
+    assert refused.code == 2
+    assert "--away" in refused.err

@@ -135,3 +135,15 @@ def test_map_keeps_neighbours_and_draws_a_share_of_each_document():
     assert len(part.chunks) == 100
     assert np.diff(part.chunks).max() <= 4
     assert "100 of 300" in part.note
+
+
+def test_map_is_coloured_by_scores_where_they_are_given():
+    sample, _ = topical_corpus(210)
+    scores = np.linspace(-1, 2, len(sample))
+    coloured = draw_map(sample, scores=scores)
+    assert len(coloured.bands) == 7
+    assert coloured.groups[0] == coloured.bands[0] == "-1.00 to -0.57"
+    assert coloured.groups[-1] == coloured.bands[-1]
+    assert {coloured.groups.count(band) for band in coloured.bands} == {30}
+    np.testing.assert_array_equal(coloured.positions, draw_map(sample).positions)
+    assert draw_map(sample, scores=np.ones(len(sample))).bands == ("+1.00 to +1.00",)
