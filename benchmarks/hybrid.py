@@ -63,6 +63,10 @@ class PreparedQueries:
         """The prepared vector."""
         return self._vectors[text]
 
+    def encode_queries(self, texts: Sequence[str]) -> np.ndarray:
+        """The prepared vectors."""
+        return np.stack([self._vectors[text] for text in texts])
+
 
 class EncodedQueries(PreparedQueries):
     """An encoder reads each query as it would any other, then the prepared vector is given."""

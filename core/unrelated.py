@@ -55,9 +55,11 @@ def questions() -> tuple[str, ...]:
 
 
 def measure_unrelated(store: Store, embedder: Embedder) -> Unrelated:
-    """Ask the index every question; without chunks all levels are 0. About 3 ms a question on two cores."""
-    best = [_best(store, embedder.encode_query(question)) for question in questions()]
-    return unrelated_of(np.array([pair for pair in best if pair]), store.count_chunks())
+    """Ask the index every question; without chunks all levels are 0. Half a second on two cores."""
+    n_chunks = store.count_chunks()
+    vectors = embedder.encode_queries(questions()) if n_chunks else ()
+    best = [_best(store, vector) for vector in vectors]
+    return unrelated_of(np.array([pair for pair in best if pair]), n_chunks)
 
 
 def unrelated_of(best: np.ndarray, n_chunks: int) -> Unrelated:

@@ -100,14 +100,20 @@ def _agreement(pool: Pool) -> list[float]:
         return [0.0] * 5
     dense, sparse = pool.legs["dense"], pool.legs["sparse"]
     scaled_dense, scaled_sparse = min_max(dense), min_max(sparse)
-    varies = dense.std() > 0 and sparse.std() > 0
     return [
         _overlap(dense_ids, sparse_ids, 10),
         _overlap(dense_ids, sparse_ids, 100),
         scaled_sparse[dense.argmax()],
         scaled_dense[sparse.argmax()],
-        float(np.corrcoef(dense, sparse)[0, 1]) if varies else 0.0,
+        _correlation(dense, sparse),
     ]
+
+
+def _correlation(one: np.ndarray, other: np.ndarray) -> float:
+    """Pearson's; 0 where either is constant."""
+    a, b = one - one.mean(), other - other.mean()
+    norm = ((a @ a) * (b @ b)) ** 0.5
+    return float(a @ b / norm) if norm > 0 else 0.0
 
 
 def _overlap(one: list[str], other: list[str], depth: int) -> float:

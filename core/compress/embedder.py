@@ -32,6 +32,10 @@ class ProjectedEmbedder:
         """See `core.embed.Embedder.encode_documents`."""
         return self.projection.project(self.full.encode_documents(texts, on_progress))
 
+    def encode_queries(self, texts: Sequence[str]) -> np.ndarray:
+        """See `core.embed.Embedder.encode_queries`."""
+        return self.projection.project(self.full.encode_queries(texts))
+
     def encode_query(self, text: str) -> np.ndarray:
         """See `core.embed.Embedder.encode_query`."""
         return self.projection.project(self.full.encode_query(text))

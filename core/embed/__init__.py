@@ -31,6 +31,10 @@ class Embedder(Protocol):
         """
         ...
 
+    def encode_queries(self, texts: Sequence[str]) -> np.ndarray:
+        """Vectors of many queries at once, float32, shape (n_texts, dimension); not from several threads."""
+        ...
+
     def encode_query(self, text: str) -> np.ndarray:
         """Vector of one query, float32, shape (dimension,). Safe to call from several threads."""
         ...

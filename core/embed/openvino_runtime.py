@@ -42,10 +42,17 @@ class OpenVinoEmbedder:
 
     def encode_documents(self, texts: Sequence[str], on_progress: Callable[[int], None] | None = None) -> np.ndarray:
         """See `core.embed.Embedder.encode_documents`."""
+        return self._encode_all([self.prompts["document"] + text for text in texts], on_progress)
+
+    def encode_queries(self, texts: Sequence[str]) -> np.ndarray:
+        """See `core.embed.Embedder.encode_queries`."""
+        return self._encode_all([self.prompts["query"] + text for text in texts], None)
+
+    def _encode_all(self, texts: Sequence[str], on_progress: Callable[[int], None] | None) -> np.ndarray:
         vectors = np.empty((len(texts), self.dimension), dtype=np.float32)
         if not texts:
             return vectors
-        ids = self._token_ids([self.prompts["document"] + text for text in texts])
+        ids = self._token_ids(texts)
         queue = openvino.AsyncInferQueue(self._model("THROUGHPUT"))
 
         def keep(request: openvino.InferRequest, rows: list[int]) -> None:

@@ -40,10 +40,17 @@ class TorchEmbedder:
 
     def encode_documents(self, texts: Sequence[str], on_progress: Callable[[int], None] | None = None) -> np.ndarray:
         """See `core.embed.Embedder.encode_documents`."""
+        return self._encode_all(texts, self.prompts["document"], on_progress)
+
+    def encode_queries(self, texts: Sequence[str]) -> np.ndarray:
+        """See `core.embed.Embedder.encode_queries`."""
+        return self._encode_all(texts, self.prompts["query"], None)
+
+    def _encode_all(self, texts: Sequence[str], prompt: str, on_progress: Callable[[int], None] | None) -> np.ndarray:
         vectors = np.empty((len(texts), self.dimension), dtype=np.float32)
         for start in range(0, len(texts), PASSAGES_PER_CALL):
             batch = list(texts[start : start + PASSAGES_PER_CALL])
-            vectors[start : start + len(batch)] = self._encode(batch, self.prompts["document"])
+            vectors[start : start + len(batch)] = self._encode(batch, prompt)
             if on_progress:
                 on_progress(len(batch))
         return vectors

@@ -158,7 +158,7 @@ class TestBadInput:
             (["search", "bread", "-k", "0"], 2, "k is 0; it must lie between 1 and 10000"),
             (["search", "bread", "--filter", "colour = 'red'"], 2, "unknown field 'colour'"),
             (["search", "bread", "--mode", "magic"], 2, "Unknown mode 'magic'"),
-            (["search", "bread", "--fusion", "tuned"], 2, "hasn't been tuned"),
+            (["search", "bread", "--fusion", "tuned"], 2, "isn't tuned"),
             (["search", "bread", "--index", "elsewhere"], 3, "There is no index in elsewhere"),
             (["search"], 2, "Missing argument"),
             (["frobnicate"], 2, "No such command"),
