@@ -22,6 +22,7 @@ TITLES = {
     "peers": "Peers",
     "cli": "Command line",
     "quality": "Judged quality",
+    "fusion": "Fusions, self-tuned weight and confidence",
     "chunking": "Passages",
     "compression": "Compression",
     "context": "Contexts",
@@ -35,11 +36,12 @@ QUICK = {
     "peers": ["--n", "2000", "--queries", "100", "--recall-queries", "50"],
     "cli": ["--runs", "3", "--topics", "5"],
     "quality": [],
+    "fusion": ["--only", "api_docs", "--only", "med"],
     "chunking": ["--chunkers", "structure", "--passages", "chunk", "sentences", "--thresholds", "0.6"],
     "compression": ["--names", "cranfield", "--methods", "pca:128", "binary", "--applied", "binary"],
     "context": ["chunking_evaluation", "--questions", "20", "--kinds", "sentences"],
 }
-KEEPERS = ("bm25", "hybrid", "peers", "quality", "chunking", "compression", "context")
+KEEPERS = ("bm25", "hybrid", "peers", "quality", "fusion", "chunking", "compression", "context")
 
 
 def main() -> None:
