@@ -23,7 +23,6 @@ FAILURES = {"not_found", "unknown_label", "changed"}
 # A claim in its own words counts as drawn from its passage while half of its words stand there. A weak hint, no proof:
 # it tells words about something else from words about this.
 MIN_SHARE = 0.5
-MIN_QUOTED_WORDS = 2  # a single word in quotation marks is a name more often than a quotation
 MIN_CLAIM_WORDS = 3  # shorter stretches without a label are headings and phrases, not claims
 MAX_ANSWER_CHARACTERS = 1_000_000
 
@@ -138,8 +137,7 @@ def _checks(
     claim: _Claim, passages: Mapping[int, str], is_current: Callable[[int], bool] | None, min_share: float
 ) -> Iterator[Check]:
     quotes = tuple(
-        found.strip() for found in _QUOTED.findall(claim.text.translate(_TYPOGRAPHY))
-        if len(words_of(found)) >= MIN_QUOTED_WORDS
+        found.strip() for found in _QUOTED.findall(claim.text.translate(_TYPOGRAPHY)) if words_of(found)
     )  # fmt: skip
     if not claim.labels:
         yield Check("uncited", None, claim.text, claim.start, claim.end, quotes)

@@ -111,3 +111,8 @@ def test_any_answer_can_be_checked(answer: str) -> None:
 @given(st.text(max_size=60))
 def test_normalising_twice_changes_nothing(text: str) -> None:
     assert normalise(normalise(text)) == normalise(text)
+
+
+def test_a_single_quoted_word_must_stand_there_too() -> None:
+    found = check_citations('It "terminates" the loop [1]. It "flies" [1].', {1: "It terminates the nearest loop."})
+    assert [one.verdict for one in found] == ["quoted", "not_found"]
