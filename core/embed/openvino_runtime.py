@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -53,17 +54,25 @@ class OpenVinoEmbedder:
         if not texts:
             return vectors
         ids = self._token_ids(texts)
-        queue = openvino.AsyncInferQueue(self._model("THROUGHPUT"))
+        model = self._model("THROUGHPUT")
+        idle = [model.create_infer_request() for _ in range(model.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))]
+        running: deque[tuple[openvino.InferRequest, list[int]]] = deque()
 
-        def keep(request: openvino.InferRequest, rows: list[int]) -> None:
+        def finished() -> openvino.InferRequest:
+            request, rows = running.popleft()
+            request.wait()
             vectors[rows] = request.get_output_tensor(0).data
             if on_progress:
                 on_progress(len(rows))
+            return request
 
-        queue.set_callback(keep)
+        # Waited for in their order, not by callbacks: those need Python's lock, which whoever frees the model holds.
         for rows in batches([len(text) for text in ids]):
-            queue.start_async(self._inputs([ids[row] for row in rows]), rows)
-        queue.wait_all()
+            request = idle.pop() if idle else finished()
+            request.start_async(self._inputs([ids[row] for row in rows]))
+            running.append((request, rows))
+        while running:
+            finished()
         return vectors
 
     def encode_query(self, text: str) -> np.ndarray:
