@@ -300,7 +300,8 @@ class TestDescription:
     def test_references_resolve_and_failures_are_problems(self, client: Client):
         described = client.get("/openapi.json").json()
         assert set(described["paths"]) == {
-            "/v1/search", "/v1/documents", "/v1/documents/{document_id}", "/v1/status", "/healthz", "/readyz",
+            "/v1/search", "/v1/similar", "/v1/walk", "/v1/context", "/v1/documents", "/v1/documents/{document_id}",
+            "/v1/status", "/v1/copy", "/healthz", "/readyz",
         }  # fmt: skip
         known = {f"#/components/schemas/{name}" for name in described["components"]["schemas"]}
         assert set(_references(described)) == known
@@ -321,7 +322,7 @@ class TestDescription:
 
     def test_only_what_is_always_there_is_required(self, client: Client):
         schema = client.get("/openapi.json").json()["components"]["schemas"]
-        assert schema["SearchAnswer"]["required"] == ["query", "mode", "took_ms", "hits"]
+        assert schema["SearchAnswer"]["required"] == ["query", "mode", "took_ms", "hits", "signals"]
         assert schema["Leg"]["required"] == ["rank", "score"]
         assert "explain" not in schema["HitAnswer"]["required"]
 
