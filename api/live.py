@@ -43,6 +43,7 @@ class LiveIndex:
         self._log = open_query_log(settings)
         self._n_tuned_by = 0
         self._serving = _Serving(index, settings, self._reranker, self._log)
+        _ = self._serving.retriever.ranker.unrelated  # measured here, in the main thread, if no ingest has
         self._counting, self._moving = Lock(), Lock()
         self._told = ""
 

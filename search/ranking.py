@@ -108,7 +108,10 @@ class Ranker:
 
     @property
     def unrelated(self) -> Unrelated:
-        """What unrelated questions reach in this index; measured now where no ingest has."""
+        """What unrelated questions reach in this index; measured now where no ingest has.
+
+        Ask for it first in the main thread: the measuring compiles the encoder, which changes the process' locale.
+        """
         if self._index.meta.unrelated is None:
             self._index.meta.unrelated = measure_unrelated(self._index.store, self._index.embedder).to_json()
         return Unrelated.from_json(self._index.meta.unrelated)
