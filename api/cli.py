@@ -6,7 +6,20 @@ import sys
 
 import typer
 
-from api.commands import compress, context, demo, documents, ingest, quality, reindex, search, serve, space, tune
+from api.commands import (
+    compress,
+    context,
+    demo,
+    documents,
+    evaluate,
+    ingest,
+    reindex,
+    report,
+    search,
+    serve,
+    space,
+    tune,
+)
 from api.console import run
 
 app = typer.Typer(
@@ -28,8 +41,8 @@ app.command()(space.axis)
 app.command()(space.analogy)
 app.command()(context.context)
 app.command("cite-check")(context.cite_check)
-app.command()(quality.evaluate)
-app.command()(quality.report)
+app.command()(evaluate.evaluate)
+app.command()(report.report)
 app.add_typer(documents.app, name="documents")
 app.command()(documents.delete)
 app.command()(reindex.reindex)

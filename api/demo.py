@@ -12,7 +12,7 @@ from statistics import fmean
 from api.console import Console
 from api.loading import ingest_shown
 from api.opening import retriever as open_retriever
-from api.quality import write_report
+from api.reporting import write_report
 from core.index import Index, open_index
 from core.settings import Settings
 from eval.judged import Evaluation, evaluate

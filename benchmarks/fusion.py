@@ -21,7 +21,7 @@ import numpy as np
 
 from benchmarks.figures import Figure, Report, arguments, command_line, publish
 from benchmarks.invented import write_invented
-from benchmarks.learning import auroc, logistic, predicted, ridge
+from benchmarks.learning import auroc, logistic, ridge
 from benchmarks.pools import DEGRADED, Collection, Judged, curve, degraded, feature_rows
 from benchmarks.synthetic_index import kept_or_temporary
 from core.index import open_index
@@ -33,7 +33,8 @@ from search.features import NAMES
 from search.fusion import EQUAL, FUSIONS
 from search.ranking import DENSE_WEIGHT
 from search.shipped import load_shipped
-from search.tuning import WEIGHTS, CurveModel, flat_top
+from search.signals import confidence
+from search.tuning import CurveModel, flat_top, place_of
 
 COEFFICIENTS = Path(__file__).parents[1] / "search" / "coefficients.json"
 # English collections of which copies with invented words are made, to learn from: name and share of the words.
@@ -276,7 +277,7 @@ def _learnt(studied: Sequence[Studied], models: Mapping[str, dict]) -> dict[str,
             SELF_TUNED: _at(own.curves, flat_top(mean)),
             "self-tuned, per query": np.array(
                 [
-                    values[_nearest(flat_top(OWN_SHARE * own_curve + (1 - OWN_SHARE) * mean))]
+                    values[place_of(flat_top(OWN_SHARE * own_curve + (1 - OWN_SHARE) * mean))]
                     for values, own_curve in zip(own.curves, predicted_curves, strict=True)
                 ]
             ),
@@ -285,11 +286,7 @@ def _learnt(studied: Sequence[Studied], models: Mapping[str, dict]) -> dict[str,
 
 
 def _at(curves: np.ndarray, weight: float) -> np.ndarray:
-    return curves[:, _nearest(weight)]
-
-
-def _nearest(weight: float) -> int:
-    return int(np.abs(WEIGHTS - weight).argmin())
+    return curves[:, place_of(weight)]
 
 
 def _confidences(studied: Sequence[Studied], models: Mapping[str, dict]) -> dict[str, dict[str, float]]:
@@ -299,9 +296,9 @@ def _confidences(studied: Sequence[Studied], models: Mapping[str, dict]) -> dict
         if one.name not in models:
             continue
         part, model = one.answerable, models[one.name]["confidence"]
-        right = predicted(model, part.answered)
+        right = confidence(part.answered, model)
         found[one.name] = {
-            kind: auroc(right, predicted(model, rows))
+            kind: auroc(right, confidence(rows, model))
             for kind, rows in (("removed", part.removed), ("foreign", part.foreign), ("judged", part.unanswerable))
             if len(rows)
         }

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 
 WITHIN = (0.005, 0.995)  # quantiles of the training data inside which features are kept
@@ -50,13 +48,6 @@ def logistic(rows: np.ndarray, answers: np.ndarray, weights: np.ndarray) -> dict
         hessian = design.T @ (design * (weights * p * (1 - p))[:, None]) + penalty
         found += np.linalg.solve(hessian, design.T @ (weights * (answers - p)) - penalty @ found)
     return scale | {"intercept": found[0], "coefficients": found[1:]}
-
-
-def predicted(model: Mapping[str, np.ndarray], rows: np.ndarray) -> np.ndarray:
-    """Probabilities by what `logistic` returned."""
-    kept = np.clip(rows, model["lowest"], model["highest"])
-    standard = (kept - model["means"]) / model["deviations"]
-    return 1 / (1 + np.exp(-(model["intercept"] + standard @ model["coefficients"])))
 
 
 def auroc(positives: np.ndarray, negatives: np.ndarray) -> float:

@@ -87,6 +87,15 @@ class Chunk:
         """What the encoder reads for the chunk's own vector."""
         return "\n".join(part for part in (self.context, self.lead, self.text) if part)
 
+    def between(self, start: int, end: int) -> str:
+        """The part of the text at these offsets of the document, which lie inside the chunk."""
+        return self.text[start - self.start : end - self.start]
+
+    @property
+    def sentence_texts(self) -> list[str]:
+        """The texts of `sentences`."""
+        return [self.between(span.start, span.end) for span in self.sentences]
+
     @property
     def lexical_text(self) -> str:
         """What BM25 reads: title and headings are searched as well as the text."""

@@ -31,7 +31,7 @@ class Sample:
     def sentence_texts(self, index: int) -> list[str]:
         """The texts of a chunk's sentences."""
         chunk = self.chunks[index]
-        return [chunk.text[span.start - chunk.start : span.end - chunk.start] for span in chunk.sentences]
+        return chunk.sentence_texts
 
 
 def collect(rows: Iterable[tuple[Chunk, NDArray[np.floating], NDArray[np.floating]]], max_tokens: int) -> Sample:

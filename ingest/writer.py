@@ -278,7 +278,7 @@ def _record(pending: _Pending, n_terms: int) -> DocumentRecord:
 
 def _vectors_of(chunk: Chunk, document: Document, vectors: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """The chunk's vector, float32 (dim,), and its sentences', float32 (n_sentences, dim), all of length 1."""
-    sentences = np.stack([vectors[sentence] for sentence in _sentences(chunk)])
+    sentences = np.stack([vectors[sentence] for sentence in chunk.sentence_texts])
     if title := _label(document):
         sentences = sentences + TITLE_SHARE * vectors[title]
         sentences /= np.linalg.norm(sentences, axis=1, keepdims=True)
@@ -291,15 +291,11 @@ def _texts(pending: _Pending) -> Iterator[str]:
         yield title
     for chunk in pending.chunks:
         yield chunk.embedding_text
-        yield from _sentences(chunk)
+        yield from chunk.sentence_texts
 
 
 def _label(document: Document) -> str:
     return document.title.strip()[:TITLE_CHARACTERS] if document.has_own_title else ""
-
-
-def _sentences(chunk: Chunk) -> list[str]:
-    return [chunk.text[span.start - chunk.start : span.end - chunk.start] for span in chunk.sentences]
 
 
 def _kind(value: MetadataValue) -> str:

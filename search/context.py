@@ -150,7 +150,7 @@ def _repeated(evidence: Evidence) -> dict[Unit, int]:
     for row, (chunk, spans) in enumerate(zip(evidence.chunks, evidence.spans, strict=True)):
         if evidence.kind in ("sentences", "best"):
             for unit, span in enumerate(spans):
-                holder = said.holder(chunk.text[span.start - chunk.start : span.end - chunk.start])
+                holder = said.holder(chunk.between(span.start, span.end))
                 if holder is not None:
                     found[row, unit] = holder
         elif (holder := said.holder(chunk.text)) is not None:
@@ -249,7 +249,7 @@ class _Assembly:
         end = last.end if units[-1] == whole[-1] and not is_trimmed else self._span(units[-1]).end
         page, last_page, named = first.page, last.last_page, first.place
         if len(rows) == 1:
-            text = first.text[start - first.start : end - first.start]
+            text = first.between(start, end)
         else:
             record = self._record_of(first)
             text = record.text[start:end] if record else ""

@@ -17,21 +17,19 @@ from typing import Any
 import numpy as np
 
 from core.errors import InputError
-from core.filters import All, Comparison, Some, parse_filter
+from core.filters import All, Some, parse_filter
 from core.index import Index
-from core.sparse import SparseVector
 from core.types import Chunk, Hit, Span
-from search.fusion import convex
 from search.passages import POOL, section, sentence_scores
-from search.ranking import DENSE_WEIGHT, Asked
+from search.ranking import DENSE_WEIGHT, Asked, Ranker
 from search.repeats import words_of
 from search.retriever import Retriever
+from search.sentences import SECTION_REACH, near, own_scores
 
 KINDS = ("sentences", "best", "chunk", "section")
 # How far a good sentence lifts its neighbours, in tokens: e times less at this distance. About the length of a chunk.
 # Chosen on code with excerpts, where more is better, and on FAQ answers joined to long documents, where less is.
 REACH_TOKENS = 200
-SECTION_REACH = 16  # chunks on either side that are read for a section
 NEIGHBOURS = 1  # sentences on either side of the best one
 
 Unit = tuple[int, int]  # a sentence: row of its chunk, place in it
@@ -75,7 +73,7 @@ def gather(
         scores = np.concatenate([scores, np.zeros(len(chunks) - n_hits)])
     elif kind == "section":
         chunks += _around(index, chunks, SECTION_REACH, how.get("where"))
-    own = _own_scores(index, chunks, asked) if kind != "chunk" else []
+    own = _own_scores(index, retriever.ranker, chunks, asked) if kind != "chunk" else []
     spans = [chunk.sentences or (Span(chunk.start, chunk.end),) for chunk in chunks]
     if kind == "sentences":
         worth = _behind_headings(chunks, spans, by_worth(chunks, spans, sentence_scores(own, scores)))
@@ -119,7 +117,7 @@ def _behind_headings(
         known = [words_of(heading) for heading in (*chunk.headings, chunk.title)]
         for place in reversed(range(len(inside))):
             span = inside[place]
-            if words_of(chunk.text[span.start - chunk.start : span.end - chunk.start]) in known:
+            if words_of(chunk.between(span.start, span.end)) in known:
                 changed[row, place] = min(worth[row, place], (1 - 1e-6) * changed.get((row, place + 1), 0.0))
     return changed
 
@@ -166,40 +164,15 @@ def _around(index: Index, chunks: Sequence[Chunk], reach: int, where: str | None
     """
     known = {chunk.id for chunk in chunks}
     condition = (parse_filter(where, index.meta.fields),) if where and where.strip() else ()
-    near = [
-        All(
-            (
-                Comparison("document_id", "=", chunk.document_id),
-                Comparison("position", ">=", chunk.position - reach),
-                Comparison("position", "<=", chunk.position + reach),
-                *condition,
-            )
-        )
-        for chunk in chunks
-    ]
-    batches = index.store.scan(where=Some(tuple(near))) if near else ()
+    wanted = tuple(All((*near(chunk, reach).parts, *condition)) for chunk in chunks)
+    batches = index.store.scan(where=Some(wanted)) if wanted else ()
     found = [stored.chunk for batch in batches for stored in batch if stored.chunk.id not in known]
     return sorted(found, key=lambda chunk: (chunk.document_id, chunk.position))
 
 
-def _own_scores(index: Index, chunks: Sequence[Chunk], asked: Asked) -> list[np.ndarray]:
-    """Each sentence's fused score in [0, 1], one array for each chunk; a chunk without sentences has one of 0."""
+def _own_scores(index: Index, ranker: Ranker, chunks: Sequence[Chunk], asked: Asked) -> list[np.ndarray]:
+    """See `own_scores`; the sentence vectors are read here."""
     stored = index.store.fetch([chunk.id for chunk in chunks], sentences=True) if asked.vector is not None else {}
-    idf = index.store.idf(asked.terms.indices) if asked.terms.indices else {}
-    dense, sparse, lengths = [np.zeros(0)], [np.zeros(0)], []
-    for chunk in chunks:
-        lengths.append(len(chunk.sentences) or 1)
-        vectors = stored[chunk.id].sentences if chunk.id in stored and chunk.sentences else None
-        dense.append(np.zeros(lengths[-1]) if vectors is None else (vectors @ asked.vector).astype(np.float64))
-        texts = [chunk.text[span.start - chunk.start : span.end - chunk.start] for span in chunk.sentences] or [""]
-        sparse.append(np.array([_bm25(index.analyzer.document(text), idf) if idf else 0.0 for text in texts]))
-    weight = DENSE_WEIGHT if asked.terms.indices else 1.0
-    fused = convex(np.concatenate(dense), np.concatenate(sparse), weight if asked.vector is not None else 0.0).scores
-    return np.split(fused, np.cumsum(lengths)[:-1]) if lengths else []
-
-
-def _bm25(sentence: SparseVector, idf: Mapping[int, float]) -> float:
-    """BM25 of one sentence: frequencies are counted over chunks, lengths compared with the chunks' average."""
-    return sum(
-        idf[term] * weight for term, weight in zip(sentence.indices, sentence.values, strict=True) if term in idf
-    )
+    vectors = [stored[chunk.id].sentences if chunk.id in stored else None for chunk in chunks]
+    weight = DENSE_WEIGHT if asked.vector is not None else 0.0
+    return own_scores(chunks, vectors, asked, weight, index.analyzer, ranker.idf(asked.terms.indices))

@@ -122,7 +122,8 @@ def _weighted(dense: np.ndarray, sparse: np.ndarray, weight: float) -> Fused:
 def _above(scores: np.ndarray, least: float) -> np.ndarray:
     held = ~np.isnan(scores)
     high = scores[held].max(initial=least)
-    return np.where(held, (scores - least) / (high - least), 0.0) if high > least else np.zeros_like(scores)
+    above = np.maximum(scores, least) - least  # a cosine may fall under −1 by rounding
+    return np.where(held, above / (high - least), 0.0) if high > least else np.zeros_like(scores)
 
 
 def _reciprocal_ranks(scores: np.ndarray, k: int) -> np.ndarray:

@@ -118,13 +118,13 @@ class Ranker:
 
     def idf(self, terms: Sequence[int]) -> dict[int, float]:
         """As `Store.idf`; what was asked before is remembered."""
-        missing = [term for term in terms if term not in self._idf]
-        if missing:
-            if len(self._idf) > REMEMBERED_TERMS:
-                self._idf.clear()
+        known = {term: self._idf[term] for term in terms if term in self._idf}
+        if missing := [term for term in terms if term not in known]:
             found = self._index.store.idf(missing)
-            self._idf.update({term: found.get(term) for term in missing})
-        known = {term: self._idf.get(term) for term in terms}
+            if len(self._idf) > REMEMBERED_TERMS:
+                self._idf = {}  # another one, since other threads may be reading
+            self._idf.update(added := {term: found.get(term) for term in missing})
+            known |= added
         return {term: value for term, value in known.items() if value is not None}
 
     def ask(self, query: str, mode: str = "hybrid") -> Asked:

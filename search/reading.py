@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 
@@ -16,15 +16,13 @@ import numpy as np
 
 from core.filters import All, Comparison, Filter, Some
 from core.index import Index
-from core.sparse import SparseVector
 from core.store import StoredChunk
 from core.types import Chunk, DocumentRecord, Passage, Span, place
-from search.fusion import convex
 from search.listing import Placed
 from search.passages import POOL, Stretch, section, sentence_scores, stretches, surroundings
 from search.ranking import Asked
+from search.sentences import SECTION_REACH, near, own_scores
 
-SECTION_REACH = 16  # chunks on either side that are read for a section: of 200 tokens, more than `MAX_CHARS` hold
 BLOCK = 10  # chunks that are read, and whose surroundings are merged, at once
 
 
@@ -42,9 +40,13 @@ class Found:
 class Reader:
     """What a search returns for the chunks of one list."""
 
-    def __init__(self, index: Index, threshold: float):
-        """`threshold` is the share of the best sentence's score that the sentences of a passage must reach."""
+    def __init__(self, index: Index, threshold: float, idf: Callable[[Sequence[int]], Mapping[int, float]]):
+        """`threshold` is the share of the best sentence's score that the sentences of a passage must reach.
+
+        `idf` gives those of the terms that occur.
+        """
         self._index = index
+        self._idf = idf
         self._store = index.store
         self._threshold = threshold
 
@@ -83,7 +85,7 @@ class Reader:
         taken: dict[str, set[int]] = {}
         while len(results) < wanted and (block := list(islice(listed, BLOCK))):
             read = self.chunks(block, asked)
-            around = self._scan([_near(found.stored.chunk, reach) for found in read])
+            around = self._scan([near(found.stored.chunk, reach) for found in read])
             parts = surroundings([found.stored.chunk for found in read], around, reach, taken)
             records = self._records(chunks for _, chunks in parts)
             for row, chunks in parts:
@@ -105,7 +107,9 @@ class Reader:
         if not read:
             return []
         chunks = [stored.chunk for _, stored in read]
-        own = self._own_scores([stored for _, stored in read], asked, read[0][0].ranking.weight)
+        vectors = [stored.sentences for _, stored in read]
+        weight, idf = read[0][0].ranking.weight, self._idf(asked.terms.indices)
+        own = own_scores(chunks, vectors, asked, weight, self._index.analyzer, idf)
         scores = sentence_scores(own, np.array([entry.relevance for entry, _ in read]))
         best = stretches(chunks, scores, self._threshold)
         n_of = Counter(chunks[stretch.row].document_id for stretch in best)
@@ -127,22 +131,6 @@ class Reader:
         stored = self._store.fetch([entry.id for entry in listed], sentences=asked.vector is not None)
         return [(entry, stored[entry.id]) for entry in listed if entry.id in stored]
 
-    def _own_scores(self, read: Sequence[StoredChunk], asked: Asked, dense_weight: float) -> list[np.ndarray]:
-        """Each sentence's fused score in [0, 1], one array for each chunk: cosine and BM25, min-max over all of them.
-
-        BM25 counts frequencies over chunks and takes the chunks' average length.
-        """
-        lengths = [len(stored.chunk.sentences) for stored in read]
-        dense, sparse = np.zeros(sum(lengths)), np.zeros(sum(lengths))
-        if asked.vector is not None:
-            dense = np.concatenate([stored.sentences @ asked.vector for stored in read]).astype(np.float64)
-        if asked.terms.indices:
-            idf = self._store.idf(asked.terms.indices)
-            texts = [text for stored in read for text in _sentence_texts(stored.chunk)]
-            sparse = np.array([_bm25(self._index.analyzer.document(text), idf) for text in texts])
-        fused = convex(dense, sparse, dense_weight if asked.terms.indices else 1.0).scores
-        return np.split(fused, np.cumsum(lengths)[:-1])
-
     def _scan(self, conditions: Sequence[Filter]) -> dict[str, dict[int, Chunk]]:
         """Chunks that meet one of the conditions, by document and position, in one request."""
         around: dict[str, dict[int, Chunk]] = {}
@@ -157,21 +145,10 @@ class Reader:
         return {record.id: record for record in self._store.load_records(sorted(wanted))} if wanted else {}
 
 
-def _near(chunk: Chunk, reach: int) -> All:
-    """The chunks of the same document that are no more than `reach` away."""
-    return All(
-        (
-            Comparison("document_id", "=", chunk.document_id),
-            Comparison("position", ">=", chunk.position - reach),
-            Comparison("position", "<=", chunk.position + reach),
-        )
-    )
-
-
 def _of_section(chunk: Chunk) -> All:
     """Chunks near the given one with the same innermost heading."""
-    near = _near(chunk, SECTION_REACH)
-    return All((*near.parts, Comparison("headings", "=", chunk.headings[-1]))) if chunk.headings else near
+    around = near(chunk, SECTION_REACH)
+    return All((*around.parts, Comparison("headings", "=", chunk.headings[-1]))) if chunk.headings else around
 
 
 def _capped(items: Sequence[Stretch], keys: Sequence[str], limit: int) -> list[Stretch]:
@@ -193,23 +170,13 @@ def _passage(chunks: Sequence[Chunk], start: int, end: int, records: Mapping[str
     """The stretch from `start` to `end`; None, which stands for the chunk, where its document has changed since."""
     first = chunks[0]
     if _is_self_contained(chunks):
-        text = first.text[start - first.start : end - first.start]
+        text = first.between(start, end)
         return Passage(start, end, text, first.page, first.last_page, first.place)
     record = records.get(first.document_id)
     if record is None or any(record.text[chunk.start : chunk.end] != chunk.text for chunk in chunks):
         return None
     page, last_page = (bisect_right(record.page_starts, at) or None for at in (start, max(start, end - 1)))
     return Passage(start, end, record.text[start:end], page, last_page, place(record.page_names, page, last_page))
-
-
-def _sentence_texts(chunk: Chunk) -> list[str]:
-    return [chunk.text[span.start - chunk.start : span.end - chunk.start] for span in chunk.sentences]
-
-
-def _bm25(document: SparseVector, idf: Mapping[int, float]) -> float:
-    return sum(
-        idf[term] * weight for term, weight in zip(document.indices, document.values, strict=True) if term in idf
-    )
 
 
 def _nearest_sentence(stored: StoredChunk, vector: np.ndarray | None) -> Span | None:

@@ -57,7 +57,7 @@ def hit_json(hit: Hit, *, explain: bool = False) -> dict:
         answer["rerank"] = {"score": hit.reranked.score, "rank_before": hit.reranked.rank_before}
     if hit.best_sentence:
         start, end = hit.best_sentence.start, hit.best_sentence.end
-        text = chunk.text[start - chunk.start : end - chunk.start]
+        text = chunk.between(start, end)
         answer["best_sentence"] = {"start": start, "end": end, "text": text}
     if explain:
         answer["explain"] = {

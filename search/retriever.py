@@ -58,7 +58,7 @@ class Retriever:
         """
         self.ranker = Ranker(index, candidates, dense_weight)
         self._index = index
-        self._reader = Reader(index, passage_threshold)
+        self._reader = Reader(index, passage_threshold, self.ranker.idf)
         self._reranker = reranker
         self._log = log
 

@@ -6,7 +6,7 @@ queries from the same queries with their answers taken out of the corpus, and fr
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,12 +45,14 @@ class Signals:
         return found
 
 
-def confidence(row: np.ndarray) -> float:
-    """The probability that the corpus holds an answer, by the query's features, float64, shape (n_features,)."""
-    model = load_shipped()["confidence"]
-    kept = np.clip(row, model["lowest"], model["highest"])
+def confidence(rows: np.ndarray, model: Mapping[str, np.ndarray]) -> np.ndarray:
+    """The probability that the corpus holds an answer, float64, shape (n_queries,).
+
+    `rows` are the queries' features, float64, shape (n_queries, n_features), `model` the arrays of the regression.
+    """
+    kept = np.clip(rows, model["lowest"], model["highest"])
     standard = (kept - model["means"]) / model["deviations"]
-    return float(1 / (1 + np.exp(-(model["intercept"] + standard @ model["coefficients"]))))
+    return 1 / (1 + np.exp(-(model["intercept"] + standard @ model["coefficients"])))
 
 
 def signals(
@@ -64,7 +66,7 @@ def signals(
     overlap = None if row is None else row[NAMES.index("overlap at 10")]
     has_sparse = row is not None and row[NAMES.index("BM25 covered")] > 0
     return Signals(
-        confidence=None if row is None else confidence(row),
+        confidence=None if row is None else float(confidence(row[None], load_shipped()["confidence"])[0]),
         is_far=best_sentence is not None and best_sentence <= limit,
         unknown_terms=tuple(unknown_terms),
         legs_disagree=bool(has_sparse and overlap <= DISAGREEMENT),

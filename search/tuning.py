@@ -176,11 +176,11 @@ def cross_validate(curves: np.ndarray, beside: float) -> Verdict:
         raise InputError(f"{n_queries} judged queries are too few to choose a weight by; give at least {N_FOLDS}.")
     order = np.random.default_rng(SEED).permutation(n_queries)
     differences = np.empty(n_queries)
-    standing = _nearest(beside)
+    standing = place_of(beside)
     for fold in range(N_FOLDS):
         held = order[fold::N_FOLDS]
         rest = np.delete(np.arange(n_queries), held)
-        chosen = _nearest(flat_top(curves[rest].mean(axis=0)))
+        chosen = place_of(flat_top(curves[rest].mean(axis=0)))
         differences[held] = curves[held, chosen] - curves[held, standing]
     gain, deviation = float(differences.mean()), WIDENED * float(differences.std(ddof=1))
     half = NORMAL_95 * deviation / n_queries**0.5
@@ -188,5 +188,6 @@ def cross_validate(curves: np.ndarray, beside: float) -> Verdict:
     return Verdict(flat_top(curves.mean(axis=0)), beside, gain, gain - half, gain + half, needed)
 
 
-def _nearest(weight: float) -> int:
+def place_of(weight: float) -> int:
+    """The place of the nearest of `WEIGHTS`."""
     return int(np.abs(WEIGHTS - weight).argmin())

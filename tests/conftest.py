@@ -6,11 +6,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import settings as hypothesis_settings
 
 from core.embed import Embedder, open_embedder
 from core.embed.weights import DEFAULT_MODEL
 from core.settings import Settings, default_cache_dir
 from core.tokens import LlmTokenizer
+
+# The same examples in every run, so that a test fails where something changed; `--hypothesis-profile=random` looks on.
+hypothesis_settings.register_profile("same", derandomize=True, deadline=None)
+hypothesis_settings.register_profile("random", max_examples=3000, deadline=None)
+hypothesis_settings.load_profile("same")
 
 
 @pytest.fixture(scope="session")

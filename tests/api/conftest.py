@@ -101,7 +101,7 @@ def fill(index: Index, documents: tuple[Document, ...]) -> None:
     embedder, analyzer = index.embedder, index.analyzer
     embedded = []
     for chunk in chunks:
-        texts = [chunk.text[span.start - chunk.start : span.end - chunk.start] for span in chunk.sentences]
+        texts = chunk.sentence_texts
         vectors = embedder.encode_documents([chunk.embedding_text, *texts])
         sparse = analyzer.document(chunk.lexical_text)
         embedded.append(EmbeddedChunk(chunk, "g1", vectors[0], vectors[1:], sparse))

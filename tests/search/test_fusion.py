@@ -66,6 +66,8 @@ def test_tm2c2_scales_from_what_a_leg_can_give_at_least() -> None:
     assert fused.sparse == pytest.approx([1.0, 0.0, 0.25])
     assert fused.scores == pytest.approx([1.0, 0.6 * 0.5, 0.4 * 0.25])
     assert tm2c2(np.array([-1.0]), np.array([0.0]), 0.6).scores.tolist() == [0.0]
+    smallest = np.finfo(np.float64).tiny
+    assert tm2c2(np.array([LACKS, LACKS]), np.array([-4.0, smallest]), 0.0).scores.tolist() == [0.0, 1.0]
 
 
 def test_zscore_counts_deviations_from_the_mean() -> None:

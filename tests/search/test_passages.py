@@ -216,7 +216,7 @@ def test_sentences_score_by_cosine_and_bm25_over_the_best_chunks(index: Index) -
     for row, hit in enumerate(ranked[:30]):
         chunk = hit.chunk
         for span, sentence in zip(chunk.sentences, stored[chunk.id].sentences, strict=True):
-            document = analyzer.document(chunk.text[span.start - chunk.start : span.end - chunk.start])
+            document = analyzer.document(chunk.between(span.start, span.end))
             weights = dict(zip(document.indices, document.values, strict=True))
             cosines.append(float(sentence @ vector))
             bm25.append(

@@ -1,4 +1,4 @@
-"""Quality: judged metrics, and the report on where retrieval fails."""
+"""`limpid evaluate`: retrieval scored against judgements."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import typer
 from api.console import CollectionOption, Console, IndexOption, JsonOption, ModelOption, QuietOption, settings_from
 from api.opening import open_for, retriever
 from api.ranking import rank_all
-from core.errors import InputError
 
 if TYPE_CHECKING:
     from core.index import Index
@@ -41,14 +40,14 @@ def evaluate(
     console = Console(as_json, quiet)
     settings = settings_from(index=index, collection=collection, model=model)
     with open_for(settings, console) as opened:
-        scored = _evaluate(opened, settings, console, queries, qrels, mode, compare, metric, k, exclude_self)
+        scored = score(opened, settings, console, queries, qrels, mode, compare, metric, k, exclude_self)
     if as_json:
         console.result(scored.to_json())
     else:
         _print_evaluation(console, scored)
 
 
-def _evaluate(
+def score(
     opened: Index,
     settings: Settings,
     console: Console,
@@ -60,6 +59,7 @@ def _evaluate(
     k: int = 100,
     exclude_self: bool = False,
 ) -> Any:
+    """The judged results of an open index as an `eval.judged.Evaluation`."""
     from eval.judged import DEFAULT_METRICS, evaluate
     from eval.trec import load_qrels, load_queries
 
@@ -94,37 +94,3 @@ def _print_evaluation(console: Console, scored: Any) -> None:
         console.say("Worst queries:")
     for worst in scored.worst_queries:
         console.say(f"  {worst['query_id']}: {worst.get('text') or ''}  — {worst['likely_cause']}")
-
-
-def report(
-    out: Annotated[Path, typer.Option("--out", help="The HTML file to write.")] = Path("report.html"),
-    queries: Annotated[Path | None, typer.Option("--queries", help="queries.jsonl, to score as well.")] = None,
-    qrels: Annotated[Path | None, typer.Option("--qrels", help="Judgements of these queries.")] = None,
-    scores: Annotated[Path | None, typer.Option("--scores", help="Write every chunk's scores to this jsonl.")] = None,
-    toward: Annotated[
-        list[str] | None, typer.Option("--toward", metavar="EXAMPLE", help="Colour the map by an axis: its one side.")
-    ] = None,
-    away: Annotated[list[str] | None, typer.Option("--away", metavar="EXAMPLE", help="The axis' other side.")] = None,
-    index: IndexOption = None,
-    collection: CollectionOption = None,
-    model: ModelOption = None,
-    as_json: JsonOption = False,
-    quiet: QuietOption = False,
-) -> None:
-    """Say where retrieval on this corpus fails, why, how sure that is, and what to do."""
-    from api.commands.space import located
-    from api.quality import write_report
-    from search.space.axis import ConceptAxis
-
-    if (queries is None) != (qrels is None):
-        raise InputError("Give --queries and --qrels together: queries are scored against judgements.")
-    console = Console(as_json, quiet)
-    settings = settings_from(index=index, collection=collection, model=model)
-    with open_for(settings, console) as opened:
-        scored = _evaluate(opened, settings, console, queries, qrels) if queries and qrels else None
-        concept = ConceptAxis(opened, located(toward or []), located(away or [])) if toward or away else None
-        made = write_report(opened, settings, console, out, scored, scores, concept)
-    if as_json:
-        console.result(made)
-    console.say(made["verdict"])
-    console.say(f"{len(made['flags'])} flags; the report is in {out}")
