@@ -7,7 +7,7 @@ COLLECTIONS ?= $(LIMPID_COLLECTIONS)
 .DEFAULT_GOAL := help
 # What is imported is compiled once and kept; without that every command would start a second later.
 unexport PYTHONDONTWRITEBYTECODE
-.PHONY: help setup demo test lint format bench clean
+.PHONY: help setup demo test lint format bench validate clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -30,7 +30,7 @@ demo: setup  ## ingest a real corpus, ask it, score it, report on it
 	$(BIN)/limpid demo
 
 test: $(VENV)/.installed-dev  ## run the tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n logical --dist loadfile
 
 lint: $(VENV)/.installed-dev  ## check style
 	$(BIN)/ruff check .
@@ -43,6 +43,9 @@ format: $(VENV)/.installed-dev  ## put everything in form
 bench: $(VENV)/.installed-dev  ## measure everything the README states (LIMPID_COLLECTIONS names the judged collections)
 	$(BIN)/pip install --quiet --no-compile -c constraints.txt -e '.[bench]'
 	$(BIN)/python -m benchmarks.run_all
+
+validate: $(VENV)/.installed-dev  ## plant faults into judged collections and count what the report finds
+	$(BIN)/python -m benchmarks.validate
 
 clean:  ## remove the virtual environment and what the demo made
 	rm -rf $(VENV) .limpid-demo report.html

@@ -12,7 +12,7 @@ from statistics import fmean
 from api.console import Console
 from api.loading import ingest_shown
 from api.opening import retriever as open_retriever
-from api.reporting import write_report
+from api.reporting import diagnose_index, write_report
 from core.index import Index, open_index
 from core.settings import Settings
 from eval.judged import Evaluation, evaluate
@@ -45,7 +45,7 @@ def run_demo(settings: Settings, console: Console, out: Path) -> None:
         answers = [_ask(retriever, question, console) for question in QUESTIONS]
         scored = _score(retriever, index, console)
         console.say("4. The quality report", bold=True)
-        report = write_report(index, settings, console, out, scored)
+        report = write_report(index, settings, console, out, diagnose_index(index, console), scored)
     console.say(f"   {report['verdict']}")
     console.say(f"   Written to {out}: open it in a browser.")
     console.say(f"Done in {time.perf_counter() - started:.0f} s. Next:", bold=True)

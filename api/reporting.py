@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import asdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,49 +13,43 @@ from core.errors import DependencyError, InputError
 from core.index import Index
 from core.settings import Settings
 from core.types import Chunk
+from eval.compare import Report
 from eval.diagnose import Diagnosis, diagnose, write_scores
+from eval.gate import Gate
 from eval.judged import Evaluation
-from eval.map import draw_map
-from eval.report import build_report, render_html
+from eval.map import CorpusMap, MapOptions, check_colour, check_method, draw_map
+from eval.page import render_html
+from eval.report import build_report
 from eval.sample import collect
 from search.space.axis import ConceptAxis, axis_scores
 
 
-def write_report(
-    index: Index,
-    settings: Settings,
-    console: Console,
-    out: Path,
-    scored: Evaluation | None = None,
-    scores: Path | None = None,
-    concept: ConceptAxis | None = None,
-) -> dict:
-    """Diagnose the index, write the page to `out` and every chunk's scores to `scores`; returns the report.
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What a report should hold besides its findings: how the map is drawn, gates, an earlier report to compare with.
 
-    The map is coloured by the source of each passage, or by its place on the axis `concept`.
-    Raises `InputError` for an index without chunks, `DependencyError` where a file can't be written.
+    `queries` (texts by id) are placed on the map; `described` is what they say without judgements. `scores` is a file
+    for the scores of every chunk.
     """
-    diagnosis = _diagnose(index, console)
-    with console.progress("drawing the map"):
-        placed = axis_scores(diagnosis.sample.vectors, concept.axis) if concept else None
-        corpus_map = draw_map(diagnosis.sample, scores=placed)
-    report = build_report(
-        diagnosis,
-        corpus_map,
-        scored,
-        corpus=settings.index,
-        fingerprint=asdict(index.meta.fingerprint) | {"avg_len": index.meta.avg_len},
-    )
-    try:
-        out.write_text(render_html(report), encoding="utf-8")
-        if scores:
-            write_scores(scores, diagnosis)
-    except OSError as error:
-        raise DependencyError(f"Can't write {error.filename}: {error.strerror}. Choose another place.") from None
-    return report
+
+    unit: str = "chunks"
+    method: str = "tsne"
+    colour: str | None = None
+    concept: ConceptAxis | None = None
+    queries: Mapping[str, str] | None = None
+    described: Mapping[str, object] | None = None
+    gates: Sequence[Gate] = ()
+    old: Report | None = None
+    scores: Path | None = None
+
+    def check(self, index: Index) -> None:
+        """Raises InputError or DependencyError for what no map can be, before anything takes time."""
+        check_method(self.method)
+        check_colour(self.colour, index.meta.fields, self.concept is not None)
 
 
-def _diagnose(index: Index, console: Console) -> Diagnosis:
+def diagnose_index(index: Index, console: Console) -> Diagnosis:
+    """The diagnosis of all chunks. Raises `InputError` for an index without chunks."""
     n_chunks = index.store.count_chunks()
     if not n_chunks:
         raise InputError("The index is empty, there is nothing to report on. Ingest something first.")
@@ -64,8 +58,61 @@ def _diagnose(index: Index, console: Console) -> Diagnosis:
     with console.progress("diagnosing") as advance:
         return diagnose(
             sample,
-            encode=index.embedder.encode_documents,
+            encode=index.embedder.encode_queries,
+            pieces=index.embedder.tokenizer.pieces,
             progress=lambda name, done, total: advance(done, total, f"checking {name}"),
+        )
+
+
+def write_report(
+    index: Index,
+    settings: Settings,
+    console: Console,
+    out: Path,
+    diagnosis: Diagnosis,
+    scored: Evaluation | None = None,
+    wishes: Wishes | None = None,
+) -> dict:
+    """Write the page of a diagnosis to `out` and every chunk's scores where that is wished; returns the report.
+
+    Raises `DependencyError` where a file can't be written, `InputError` for a map that can't be drawn.
+    """
+    wishes = wishes or Wishes()
+    report = build_report(
+        diagnosis,
+        _map(index, console, diagnosis, wishes),
+        scored,
+        corpus=settings.index,
+        fingerprint=asdict(index.meta.fingerprint) | {"avg_len": index.meta.avg_len},
+        described=wishes.described,
+        gates=wishes.gates,
+        old=wishes.old,
+    )
+    try:
+        out.write_text(render_html(report), encoding="utf-8")
+        if wishes.scores:
+            write_scores(wishes.scores, diagnosis)
+    except OSError as error:
+        raise DependencyError(f"Can't write {error.filename}: {error.strerror}. Choose another place.") from None
+    return report
+
+
+def _map(index: Index, console: Console, diagnosis: Diagnosis, wishes: Wishes) -> CorpusMap:
+    asked = list((wishes.queries or {}).items())
+    axis = axis_scores(diagnosis.sample.vectors, wishes.concept.axis) if wishes.concept else None
+    with console.progress("drawing the map", 3) as advance:
+        stages = iter(range(3))
+        return draw_map(
+            diagnosis,
+            MapOptions(
+                unit=wishes.unit,
+                method=wishes.method,
+                colour=wishes.colour,
+                axis=axis,
+                queries=asked,
+                query_vectors=index.embedder.encode_queries([text for _, text in asked]) if asked else None,
+            ),
+            progress=lambda stage: advance(next(stages), 3, stage),
         )
 
 

@@ -13,7 +13,6 @@ size (`--keep` keeps the indexes). The default collection is chunking_evaluation
 from __future__ import annotations
 
 import itertools
-import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from benchmarks.figures import Figure, Report, arguments, publish
 from benchmarks.synthetic_index import kept_or_temporary
 from core.index import Index, open_index
 from core.settings import Settings
+from eval.passages import Stretch, load_excerpts, score
 from eval.significance import Interval, bootstrap_interval
 from eval.trec import load_queries
 from ingest.pipeline import ingest
@@ -39,8 +39,6 @@ MEASURES = ("recall", "precision", "iou")
 N_PASSAGES = 5
 AIM = {"recall": 0.92, "iou": 0.08}
 AIMED_AT = "chunking_evaluation"
-
-Stretch = tuple[str, int, int]  # document id, start, end
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,32 +77,11 @@ class Row:
         return {name: bootstrap_interval(column) for name, column in zip(MEASURES, self.values.T, strict=True)}
 
 
-def score(retrieved: Sequence[Stretch], excerpts: Sequence[Stretch]) -> tuple[float, float, float]:
-    """Recall, precision and IoU of one question, over characters; precision and IoU are 0 where nothing is retrieved.
-
-    What overlapping passages share counts once as found and as often as it was retrieved, as in the published code.
-    """
-    wanted = sum(end - start for _, start, end in excerpts)
-    length = sum(end - start for _, start, end in retrieved)
-    found = missed = 0
-    for document_id, start, end in excerpts:
-        covered = np.zeros(end - start, dtype=bool)
-        for other_id, other_start, other_end in retrieved:
-            if other_id == document_id:
-                covered[max(other_start - start, 0) : max(other_end - start, 0)] = True
-        found += int(covered.sum())
-        missed += int((~covered).sum())
-    return found / wanted, found / length if length else 0.0, found / (length + missed)
-
-
 def load_questions(collection: Path) -> list[Question]:
     """The questions that have excerpts, in file order."""
-    excerpts: dict[str, list[Stretch]] = {}
-    for line in (collection / "excerpts.jsonl").read_text(encoding="utf-8").splitlines():
-        excerpt = json.loads(line)
-        excerpts.setdefault(excerpt["query_id"], []).append((excerpt["doc_id"], excerpt["start"], excerpt["end"]))
+    excerpts = load_excerpts(collection / "excerpts.jsonl").by_query
     texts = load_queries(collection / "queries.jsonl")
-    return [Question(text, tuple(excerpts[key])) for key, text in texts.items() if key in excerpts]
+    return [Question(text, excerpts[key]) for key, text in texts.items() if key in excerpts]
 
 
 def main() -> None:

@@ -30,13 +30,14 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.chunking import FILES, Question, Stretch, load_questions, score
+from benchmarks.chunking import FILES, Question, load_questions
 from benchmarks.figures import Figure, Report, arguments, command_line, publish
 from benchmarks.synthetic_index import kept_or_temporary
 from core.index import Index, open_index
 from core.settings import Settings
 from core.tokens import LlmTokenizer
 from core.types import Chunk
+from eval.passages import Stretch, score
 from eval.significance import bootstrap_interval, paired_randomization
 from ingest.pipeline import ingest
 from ingest.sources import discover

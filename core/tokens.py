@@ -55,6 +55,10 @@ class EncoderTokenizer:
         """Tokens of each passage as the encoder would see it, prompt and special tokens included."""
         return [len(encoding) for encoding in self.encode([self._prompt + text for text in texts])]
 
+    def pieces(self, texts: Sequence[str]) -> list[int]:
+        """Tokens of each text by itself, without prompt and special tokens."""
+        return [n - self.n_special_tokens for n in self.count(texts)]
+
     def offsets(self, text: str) -> list[tuple[int, int]]:
         """Character range of every token of `text`, without special tokens."""
         return self._tokenizer.encode(text, add_special_tokens=False).offsets

@@ -1,53 +1,39 @@
-"""The quality report: one JSON document and the self-contained page made from it."""
+"""The quality report as one JSON document; `eval.page` makes the page from it, `report.schema.json` describes it."""
 
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 
-from core.types import Flag
-from eval.diagnose import SEVERITY, Diagnosis, write_scores
+from core.types import Chunk, Flag
+from eval.compare import Report, compare_reports
+from eval.diagnose import Diagnosis, write_scores
 from eval.diagnose.finding import opening
+from eval.gate import Gate, judge
 from eval.judged import Evaluation
-from eval.map import OTHER, CorpusMap
+from eval.kinds import KINDS, is_sure, kind_of, ordered
+from eval.map import Colouring, CorpusMap
 
-__all__ = ["SCHEMA", "build_report", "render_html", "write_scores"]
+__all__ = ["SCHEMA", "build_report", "read_schema", "write_scores"]
 
-SCHEMA = "limpid-report/1"
-SURE = 0.7  # flags with less confidence are listed but don't enter the verdict
+SCHEMA = "limpid-report/2"
 REDUNDANT_SHARE = 0.05  # copies limit retrieval once this share of the chunks is one
 LOOK_FIRST = 20
-CHUNK_KINDS = ("truncated", "muddy_chunk", "duplicate", "hub")  # whose subject is a chunk
-FLAGS_SHOWN = 100  # of a kind on the page; the JSON has all
-PASSAGE_CHARACTERS = 280
+CHUNK_KINDS = ("truncated", "muddy_chunk", "duplicate", "hub")  # whose subject is a chunk that can be mended by itself
+SUBJECT_CHARACTERS = 280
+POINT_CHARACTERS, POINT_CHARACTERS_OF_MANY, MANY_POINTS = 280, 140, 5000  # so that 50,000 points stay below 20 MB
+DIGITS = 6  # significant ones of every number: what a float32 holds
+METHODS = {"tsne": "t-SNE (openTSNE), exact neighbours, PCA start", "umap": "UMAP (umap-learn), PCA start"}
 
-KINDS = {  # kind: singular, plural, what it means
-    "domain_mismatch": ("a model that doesn't fit the corpus", "", "The encoder doesn't understand these texts."),
-    "dimension_collapse": ("collapsed dimensions", "", "The vectors use too few directions to tell passages apart."),
-    "merged_topics": (
-        "pair of merged topics",
-        "pairs of merged topics",
-        "Subjects that only the words can tell apart.",
-    ),
-    "truncated": ("truncated chunk", "truncated chunks", "The encoder never read the end of these passages."),
-    "muddy_chunk": ("muddy chunk", "muddy chunks", "Passages whose two halves speak of different things."),
-    "boilerplate": ("block of boilerplate", "blocks of boilerplate", "Sentences that many documents repeat."),
-    "duplicate": ("group of duplicates", "groups of duplicates", "Passages that stand in the index more than once."),
-    "hub": ("hub", "hubs", "Passages that come up for nearly every query."),
-}
 
-ACTIONS = {
-    "domain_mismatch": "Rely on sparse or hybrid search, and choose a model trained on this language and subject.",
-    "dimension_collapse": "Check that the model fits the texts and that nothing is put in front of every passage.",
-    "merged_topics": "Give sparse search more weight: the words still tell these subjects apart.",
-    "truncated": "Split these passages below the encoder's limit: dense search can't see what stands beyond it.",
-    "muddy_chunk": "Split each passage at the named place, so that either half gets its own vector.",
-    "boilerplate": "Strip these sentences before chunking: they make unrelated passages look alike.",
-    "duplicate": "Keep one passage of each group: copies take places in the result list and add no answer.",
-    "hub": "Read them: a menu, a table of contents or boilerplate is better left out of the index.",
-}
+@cache
+def read_schema() -> dict[str, object]:
+    """The JSON Schema (draft 2020-12) that every report follows."""
+    return json.loads((Path(__file__).parent / "report.schema.json").read_text(encoding="utf-8"))
 
 
 def build_report(
@@ -56,80 +42,49 @@ def build_report(
     evaluation: Evaluation | None = None,
     corpus: str = "",
     fingerprint: Mapping[str, object] | None = None,
+    described: Mapping[str, object] | None = None,
+    gates: Sequence[Gate] = (),
+    old: Report | None = None,
 ) -> dict[str, object]:
-    """The report as plain JSON values; the schema is named in `schema`.
+    """The report as plain JSON values, as `report.schema.json` says; the same for the same arguments.
 
-    `verdict` is one or two plain sentences. `look_first` names the chunks to read before all others. `corpus` is the
-    name shown; `fingerprint` what the index was made with. `places` names each flagged chunk as a reader would.
+    `corpus` is the name shown; `fingerprint` what the index was made with; `described` what queries without judgements
+    say (see `eval.unlabelled`); `old` an earlier report to compare with.
     """
     limiting = _limiting(diagnosis)
     first = list(dict.fromkeys(flag.subject for flag in limiting if flag.kind in CHUNK_KINDS))
-    return {
+    counts = Counter(flag.kind for flag in diagnosis.flags)
+    report = {
         "schema": SCHEMA,
         "verdict": _verdict(diagnosis, limiting, first),
+        "steps": _steps(limiting),
         "look_first": first[:LOOK_FIRST],
-        "counts": {kind: count for kind in SEVERITY if (count := sum(f.kind == kind for f in diagnosis.flags))},
+        "counts": {kind: counts[kind] for kind in ordered(counts)},
         "corpus": {"name": corpus, **diagnosis.corpus},
         "flags": [{name: getattr(flag, name) for name in Flag.__slots__} for flag in diagnosis.flags],
-        "places": _places(diagnosis),
+        "subjects": _subjects(diagnosis),
         "map": _map_json(diagnosis, corpus_map) if corpus_map is not None else None,
         "evaluation": evaluation.to_json() if evaluation is not None else None,
+        "queries": dict(described) if described is not None else None,
         "fingerprint": dict(fingerprint or {}),
+        "gate": judge(gates, diagnosis.flags),
+        "comparison": None,
     }
-
-
-def _places(diagnosis: Diagnosis) -> dict[str, str]:
-    """Title and heading path of every chunk that a flag is about."""
-    subjects = {flag.subject for flag in diagnosis.flags}
-    return {
-        chunk.id: " › ".join(dict.fromkeys((chunk.title or chunk.document_id, *chunk.headings)))
-        for chunk in diagnosis.sample.chunks
-        if chunk.id in subjects
-    }
-
-
-def render_html(report: Mapping[str, object]) -> str:
-    """One page that opens offline: no request leaves it, and every text of the corpus is escaped."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["number"] = _number
-    flags = {kind: [flag for flag in report["flags"] if flag["kind"] == kind] for kind in SEVERITY}
-    points = sorted((report["map"] or {}).get("points", []), key=lambda point: bool(point["flags"]))  # marked on top
-    groups = [name for name, _ in Counter(point["group"] for point in points).most_common()]
-    groups.sort(key=lambda name: name == OTHER)  # stable: largest first, the rest last
-    bands = (report["map"] or {}).get("bands", [])
-    heights = [point["y"] for point in points] or [0.5]
-    return environment.get_template("report.html.j2").render(
-        report=report,
-        kinds=KINDS,
-        actions=ACTIONS,
-        flags={kind: found for kind, found in flags.items() if found},
-        shown=FLAGS_SHOWN,
-        points=points,
-        groups=bands or groups,
-        colors={name: 7 if name == OTHER else place for place, name in enumerate(bands or groups)},
-        top=min(heights),
-        height=920 * (max(heights) - min(heights)) + 80,
-        radius=4.5 if len(points) <= 1000 else 3.0,
-        data=_script_json([[p["chunk_id"], p["group"], p["text"], p["flags"]] for p in points]),
-    )
+    plain = _plain(report)
+    if old is not None:
+        plain["comparison"] = _plain(compare_reports(old, plain))
+    return plain
 
 
 def _limiting(diagnosis: Diagnosis) -> list[Flag]:
     """The flags that enter the verdict: sure ones; copies and muddy chunks only where there are many."""
     left_out = set()
-    if diagnosis.corpus["duplicates"]["n_chunks_in_groups"] < REDUNDANT_SHARE * len(diagnosis.sample):
+    copies = [flag.evidence.get("member_ids", [flag.subject]) for flag in diagnosis.flags if flag.kind == "duplicate"]
+    if sum(map(len, copies)) < REDUNDANT_SHARE * len(diagnosis.sample):
         left_out.add("duplicate")
-    if not diagnosis.corpus["muddy"]["exceeds_chance"]:
+    if not diagnosis.corpus.get("muddy", {}).get("exceeds_chance", True):
         left_out.add("muddy_chunk")
-    return [flag for flag in diagnosis.flags if flag.confidence >= SURE and flag.kind not in left_out]
+    return [flag for flag in diagnosis.flags if is_sure(flag) and flag.kind not in left_out]
 
 
 def _verdict(diagnosis: Diagnosis, limiting: list[Flag], first: list[str]) -> str:
@@ -137,67 +92,119 @@ def _verdict(diagnosis: Diagnosis, limiting: list[Flag], first: list[str]) -> st
         return "The index is empty: there is nothing to judge yet."
     if not limiting:
         rest = len(diagnosis.flags)
-        minor = "1 minor sign is" if rest == 1 else f"{rest} minor signs are"
+        minor = "1 minor sign is" if rest == 1 else f"{rest:,} minor signs are"
         listed = f" {minor} listed below; a healthy corpus has some as well." if rest else ""
         return "No fault found that would limit retrieval on this corpus." + listed
     counts = Counter(flag.kind for flag in limiting)
-    causes = [
-        KINDS[kind][0] if not KINDS[kind][1] else f"{counts[kind]} {KINDS[kind][counts[kind] > 1]}"
-        for kind in SEVERITY
-        if counts[kind]
-    ]
+    kinds = ordered(counts)
+    causes = [kind_of(kind).counted(counts[kind]) for kind in kinds]
     listed = causes[0] if len(causes) == 1 else ", ".join(causes[:-1]) + " and " + causes[-1]
     advice = ""
-    if first:
+    if kinds[0] in KINDS and not KINDS[kinds[0]].plural:
+        advice = " This concerns the whole index: see to it before single passages."
+    elif first:
         shown = min(len(first), LOOK_FIRST)
-        advice = " Look at this chunk first." if shown == 1 else f" Look at these {shown} chunks first."
+        advice = " Fix this chunk first." if shown == 1 else f" Fix these {shown} chunks first."
     return f"Retrieval on this corpus is limited by {listed}.{advice}"
 
 
-def _map_json(diagnosis: Diagnosis, corpus_map: CorpusMap) -> dict[str, object]:
-    kinds_of: dict[str, list[str]] = {}
-    for flag in diagnosis.flags:
-        members = flag.evidence.get("member_ids", [flag.subject])
-        for chunk_id in members:
-            kinds_of.setdefault(chunk_id, []).append(flag.kind)
+def _steps(limiting: list[Flag]) -> list[dict[str, object]]:
+    """What limits retrieval, gravest first: what it means for readers, what to do, by which commands."""
+    counts = Counter(flag.kind for flag in limiting)
+    return [
+        {
+            "kind": kind,
+            "count": counts[kind],
+            "cause": kind_of(kind).counted(counts[kind]),
+            "readers": kind_of(kind).readers,
+            "action": kind_of(kind).action,
+            "commands": list(kind_of(kind).commands),
+        }
+        for kind in ordered(counts)
+    ]
+
+
+def _subjects(diagnosis: Diagnosis) -> dict[str, dict[str, object]]:
+    """Every chunk that is a flag's subject: what a reader calls it, where it stands, how it begins."""
+    subjects = {flag.subject for flag in diagnosis.flags}
+    return {
+        chunk.id: {
+            "name": name_of(chunk),
+            "document_id": chunk.document_id,
+            "place": chunk.place,
+            "start": chunk.start,
+            "end": chunk.end,
+            "text": opening(chunk.text, SUBJECT_CHARACTERS),
+        }
+        for chunk in diagnosis.sample.chunks
+        if chunk.id in subjects
+    }
+
+
+def name_of(chunk: Chunk) -> str:
+    """Title and heading path of a chunk, each part once."""
+    return " › ".join(dict.fromkeys((chunk.title or chunk.document_id, *chunk.headings)))
+
+
+def _map_json(diagnosis: Diagnosis, drawn: CorpusMap) -> dict[str, object]:
+    chunks = diagnosis.sample.chunks
+    kinds: list[list[str]] = [[] for _ in drawn.members]
+    for flag, points in zip(diagnosis.flags, drawn.links, strict=True):
+        for point in points:
+            kinds[point].append(flag.kind)
+    length = POINT_CHARACTERS if len(drawn.members) <= MANY_POINTS else POINT_CHARACTERS_OF_MANY
+    honesty = drawn.honesty
     points = []
-    for index, place, group in zip(corpus_map.chunks, corpus_map.positions, corpus_map.groups, strict=True):
-        chunk = diagnosis.sample.chunks[index]
+    for point, members in enumerate(drawn.members):
+        chunk = chunks[members[0]]
         points.append(
             {
-                "chunk_id": chunk.id,
+                **({"chunk_id": chunk.id} if drawn.unit == "chunks" else {"n_chunks": len(members)}),
                 "document_id": chunk.document_id,
-                "x": round(float(place[0]), 4),
-                "y": round(float(place[1]), 4),
-                "group": group,
-                "flags": list(dict.fromkeys(kinds_of.get(chunk.id, []))),
-                "text": opening(chunk.text, PASSAGE_CHARACTERS),
+                **_xy(drawn.positions[point]),
+                "unstable": bool(honesty.is_unstable[point]),
+                "flags": ordered(kinds[point]),
+                "name": opening(name_of(chunk), length),
+                "text": opening(chunk.text, length),
             }
         )
     return {
-        "method": "t-SNE (openTSNE), PCA start, cosine",
+        "method": METHODS[drawn.method],
+        "unit": drawn.unit,
         "n_shown": len(points),
-        "n_chunks": corpus_map.n_chunks,
-        "note": corpus_map.note,
-        "bands": list(corpus_map.bands),
-        "trustworthiness": corpus_map.trustworthiness,
-        "knn_preservation": corpus_map.knn_preservation,
+        "n_total": drawn.n_total,
+        "note": drawn.note,
+        "trustworthiness": honesty.trustworthiness,
+        "continuity": honesty.continuity,
+        "knn_preservation": honesty.knn_preservation,
+        "n_neighbors": honesty.k,
+        "n_measured": honesty.n_measured,
+        "n_runs": honesty.n_runs,
+        "moved_threshold": honesty.threshold,
+        "n_unstable": int(honesty.is_unstable.sum()),
+        "colour": drawn.colour,
+        "colourings": [{name: getattr(c, name) for name in Colouring.__slots__} for c in drawn.colourings],
+        "links": drawn.links,
+        "queries": [
+            {"query_id": q.query_id, "text": q.text, **_xy(q.position), "nearest": q.nearest} for q in drawn.queries
+        ],
         "points": points,
     }
 
 
-def _script_json(value: object) -> str:
-    """JSON that is inert inside a script element: no <, > or & survives, nor the two line ends JavaScript knows."""
-    text = json.dumps(value, ensure_ascii=False)
-    for character in "<>&\u2028\u2029":
-        text = text.replace(character, f"\\u{ord(character):04x}")
-    return text
+def _xy(position: Sequence[float]) -> dict[str, float]:
+    return {"x": round(float(position[0]), 4), "y": round(float(position[1]), 4)}
 
 
-def _number(value: object, digits: int = 2) -> str:
-    """A number for readers: thousands apart, few decimals, a dash where there is none."""
-    if value is None:
-        return "–"
-    if isinstance(value, int) or (isinstance(value, float) and value.is_integer() and abs(value) >= 10):
-        return f"{int(value):,}"
-    return f"{value:.{digits}f}".replace("-", "−")
+def _plain(value: object) -> object:
+    """JSON values only: floats with six significant digits, None for those that aren't finite."""
+    if isinstance(value, Mapping):
+        return {str(name): _plain(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    if isinstance(value, bool | int | str) or value is None:
+        return value
+    number = value.item() if hasattr(value, "item") else value
+    if isinstance(number, float):
+        return float(f"{number:.{DIGITS}g}") if math.isfinite(number) else None
+    return number

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from math import ceil
 
 import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import InputError
 
+LEVEL = 0.05  # of p, below which a difference is called sure
+Z_LEVEL, Z_POWER = 1.9600, 0.8416  # normal quantiles of 1 − LEVEL / 2 and of a power of 80%
+MIN_PAIRS = 6  # with five, the 2⁵ ways to flip signs can't give a p below 2/32 = .0625
+NO_DIFFERENCE = 1e-12  # of two means: the rounding of their sums
 N_DRAWS = 10_000  # enough that a 95% limit moves by less than 1% of the interval's width between seeds
 DRAWN_AT_ONCE = 4_000_000  # numbers held in memory while resampling
 
@@ -72,5 +77,22 @@ def paired_randomization(
     extreme = 0
     for start in range(0, n, rows_at_once):
         signs = rng.integers(0, 2, size=(min(rows_at_once, n - start), difference.size), dtype=np.int8) * 2 - 1
-        extreme += int((np.abs(signs @ difference) / difference.size >= observed - 1e-12).sum())
+        extreme += int((np.abs(signs @ difference) / difference.size >= observed - NO_DIFFERENCE).sum())
     return (1 + extreme) / (1 + n)
+
+
+def queries_needed(differences: Sequence[float] | NDArray[np.floating], p: float) -> int | None:
+    """How many queries would make a mean difference of this size sure (p < .05) with a probability of 80%.
+
+    n = ((z(1 − α/2) + z(power)) · s / d)², with the mean d and standard deviation s (n − 1 degrees) of the paired
+    differences: the sample size of a paired comparison (Cohen 1988, "Statistical Power Analysis"; Webber, Moffat and
+    Zobel 2008, "Statistical Power in Retrieval Experimentation"). It takes d for the truth, which is as uncertain as
+    its interval. Never fewer than `MIN_PAIRS`, nor than one more than there are.
+    None where `p` says that the difference is sure already, where it is 0, and where one query shows no spread.
+    """
+    array = np.asarray(differences, dtype=np.float64)
+    mean = abs(float(array.mean())) if array.size else 0.0
+    if p < LEVEL or mean < NO_DIFFERENCE or array.size < 2:
+        return None
+    needed = ceil(((Z_LEVEL + Z_POWER) * float(array.std(ddof=1)) / mean) ** 2)
+    return max(needed, MIN_PAIRS, array.size + 1)

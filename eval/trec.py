@@ -19,7 +19,7 @@ def load_queries(path: str | Path) -> dict[str, str]:
     Raises NotFound for a missing file, InputError for a line that is no such object or repeats an id.
     """
     queries: dict[str, str] = {}
-    for number, line in _lines(path):
+    for number, line in read_lines(path):
         try:
             record = json.loads(line)
         except json.JSONDecodeError as error:
@@ -27,12 +27,15 @@ def load_queries(path: str | Path) -> dict[str, str]:
                 f"{path}, line {number}: not JSON ({error.msg}). Each line must be an object "
                 'such as {"_id": "q1", "text": "a question"}.'
             ) from None
-        if not isinstance(record, dict) or "_id" not in record or not isinstance(record.get("text"), str):
-            raise InputError(f'{path}, line {number}: a query needs "_id" and a "text" string. Add what is missing.')
+        text = record.get("text") if isinstance(record, dict) else None
+        if not isinstance(text, str) or "_id" not in record or not text.strip():
+            raise InputError(
+                f"""{path}, line {number}: a query needs "_id" and a "text" that isn't empty. Add what is missing."""
+            )
         query_id = str(record["_id"])
         if query_id in queries:
             raise InputError(f'{path}, line {number}: query id "{query_id}" occurs twice. Make the ids unique.')
-        queries[query_id] = record["text"]
+        queries[query_id] = text
     if not queries:
         raise InputError(f"{path}: holds no queries. Write one JSON object per line.")
     return queries
@@ -45,7 +48,7 @@ def load_qrels(path: str | Path) -> Qrels:
     InputError for a line with other columns, a grade that is no integer, or two grades for one pair.
     """
     qrels: Qrels = {}
-    for position, (number, line) in enumerate(_lines(path)):
+    for position, (number, line) in enumerate(read_lines(path)):
         columns = line.split("\t") if "\t" in line else line.split()
         columns = [column.strip() for column in columns]
         if len(columns) not in (3, 4):
@@ -103,7 +106,7 @@ def read_run(path: str | Path) -> Run:
     Raises NotFound for a missing file, InputError for a malformed line or a document listed twice for a query.
     """
     scores: dict[str, dict[str, float]] = {}
-    for number, line in _lines(path):
+    for number, line in read_lines(path):
         columns = line.split()
         if len(columns) != 6:
             raise InputError(
@@ -126,8 +129,11 @@ def read_run(path: str | Path) -> Run:
     return {query_id: ranked(list(documents.items())) for query_id, documents in scores.items()}
 
 
-def _lines(path: str | Path) -> Iterator[tuple[int, str]]:
-    """The non-empty lines of a UTF-8 file with their numbers, counted from 1."""
+def read_lines(path: str | Path) -> Iterator[tuple[int, str]]:
+    """The non-empty lines of a UTF-8 file with their numbers, counted from 1.
+
+    Raises NotFound for a missing file, InputError for one that can't be read as text.
+    """
     try:
         with Path(path).open(encoding="utf-8-sig") as file:
             for number, line in enumerate(file, start=1):

@@ -12,12 +12,14 @@ from numpy.typing import NDArray
 
 from core.types import Flag
 from eval.diagnose.clusters import find_merged_topics
+from eval.diagnose.density import find_density
 from eval.diagnose.dimensions import find_dimension_collapse
 from eval.diagnose.duplicates import find_boilerplate, find_duplicates
 from eval.diagnose.finding import Finding
 from eval.diagnose.hubs import find_hubs
 from eval.diagnose.mismatch import find_mismatch
 from eval.diagnose.muddy import find_muddy
+from eval.diagnose.terms import find_unplaceable
 from eval.diagnose.truncation import find_truncated
 from eval.sample import Sample
 
@@ -32,9 +34,13 @@ SEVERITY = (  # faults of the whole index first, then lost text, then single pas
     "boilerplate",
     "duplicate",
     "hub",
+    "crowded_region",
+    "sparse_region",
+    "unplaceable_term",
 )
 
 Encode = Callable[[Sequence[str]], NDArray[np.floating]]
+Pieces = Callable[[Sequence[str]], Sequence[int]]
 Progress = Callable[[str, int, int], None]
 
 
@@ -53,21 +59,29 @@ class Diagnosis:
 
 
 def diagnose(
-    sample: Sample, seed: int = 0, encode: Encode | None = None, progress: Progress | None = None
+    sample: Sample,
+    seed: int = 0,
+    encode: Encode | None = None,
+    progress: Progress | None = None,
+    pieces: Pieces | None = None,
 ) -> Diagnosis:
     """Flags, corpus numbers and per-chunk scores; the same sample and seed give the same diagnosis.
 
     `encode(texts)` gives query vectors, float, shape (n, dim): the mismatch check then asks as a user would; without
-    it, stored sentence vectors stand in. `progress(name, done, total)` is called before each check and at the end.
+    it, stored sentence vectors stand in. `pieces(texts)` says how many pieces the encoder's tokenizer makes of each
+    text; without either, unplaceable terms aren't looked for. `progress(name, done, total)` is called before each check
+    and at the end.
     """
     checks: dict[str, Callable[[], Finding]] = {
         "truncation": lambda: find_truncated(sample),
-        "muddy": lambda: find_muddy(sample),
+        "muddy": lambda: find_muddy(sample, seed),
         "duplicates": lambda: find_duplicates(sample),
         "boilerplate": lambda: find_boilerplate(sample),
         "dimensions": lambda: find_dimension_collapse(sample, seed),
         "topics": lambda: find_merged_topics(sample, seed),
         "hubs": lambda: find_hubs(sample, seed),
+        "density": lambda: find_density(sample, seed),
+        "terms": lambda: find_unplaceable(sample, seed, encode, pieces),
         "mismatch": lambda: find_mismatch(sample, seed, encode),
     }
     findings: dict[str, Finding] = {}

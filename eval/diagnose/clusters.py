@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -22,6 +23,7 @@ MIN_TOPIC_SIZE = 20
 MERGED_CONFUSION = 0.75  # of full mixing, by the vectors
 DISTINCT_CONFUSION = 0.20  # of full mixing, by the words
 CHARACTERISTIC_TERMS = 8
+PAIRS_SHOWN = 5
 TERM_PATTERN = r"(?u)\b[^\W\d_][\w-]+\b"
 
 
@@ -50,18 +52,18 @@ def find_merged_topics(sample: Sample, seed: int = 0) -> Finding:
         note = f"Too few chunks to judge topics: {n}, {MIN_CHUNKS} are needed." if n < MIN_CHUNKS else "No words found."
         return Finding(numbers={"judged": False, "note": note, "clusters": []}, scores={"cluster": assigned})
     vectors = sample.vectors[drawn]
-    labels = _k_means(vectors, _n_clusters(len(drawn)), seed)
+    labels = k_means(vectors, _n_clusters(len(drawn)), seed)
     for index, label in zip(drawn.tolist(), labels.tolist(), strict=True):
         assigned[index]["cluster"] = label
     pairs, agreement = _confused_pairs(vectors, lexical, seed, labels)
     return Finding(
-        flags=tuple(_flag(pair) for pair in pairs if pair["is_merged"]),
+        flags=tuple(_flag(sample, drawn, pair) for pair in pairs if pair["is_merged"]),
         numbers={
             "judged": True,
             "note": "Computed on all chunks." if len(drawn) == n else f"Computed on {len(drawn)} of {n} chunks.",
             "clusters": _describe(sample, drawn, labels, lexical),
             "agreement_with_words_nmi": agreement,
-            "most_confused_pairs": [{k: v for k, v in pair.items() if k != "is_merged"} for pair in pairs[:5]],
+            "most_confused_pairs": [_told(sample, drawn, pair) for pair in pairs[:PAIRS_SHOWN]],
         },
         scores={"cluster": assigned},
     )
@@ -112,7 +114,7 @@ def _lexical_space(texts: list[str], seed: int) -> LexicalSpace | None:
     return LexicalSpace(weights, vectorizer.get_feature_names_out(), normalize(latent))
 
 
-def _k_means(vectors: NDArray[np.floating], n_clusters: int, seed: int) -> NDArray[np.int_]:
+def k_means(vectors: NDArray[np.floating], n_clusters: int, seed: int) -> NDArray[np.int_]:
     """Cluster numbers, the largest cluster first."""
     from sklearn.cluster import KMeans
     from sklearn.exceptions import ConvergenceWarning
@@ -139,7 +141,7 @@ def _confused_pairs(
     pairs = []
     agreement = 0.0
     for n_topics in N_TOPICS:
-        topics = _k_means(lexical.latent, min(n_topics, len(vectors) // MIN_TOPIC_SIZE), seed)
+        topics = k_means(lexical.latent, min(n_topics, len(vectors) // MIN_TOPIC_SIZE), seed)
         agreement = float(normalized_mutual_info_score(topics, labels))
         sizes = np.bincount(topics)
         terms = [_terms(lexical, topics == topic) for topic in range(len(sizes))]
@@ -153,6 +155,7 @@ def _confused_pairs(
                     "lexical_confusion": words,
                     "sizes": [int(sizes[a]), int(sizes[b])],
                     "terms": [terms[a], terms[b]],
+                    "members": [np.flatnonzero(topics == topic) for topic in (a, b)],
                     "is_merged": dense >= MERGED_CONFUSION and words <= DISTINCT_CONFUSION,
                 }
             )
@@ -190,14 +193,21 @@ def _describe(
     return described
 
 
-def _flag(pair: dict[str, object]) -> Flag:
+def _told(sample: Sample, drawn: NDArray[np.int64], pair: Mapping[str, object]) -> dict[str, object]:
+    """A pair as evidence: its numbers, and the ids of either topic's chunks."""
+    numbers = {key: pair[key] for key in ("dense_confusion", "lexical_confusion", "sizes", "terms")}
+    return numbers | {"topics": [[sample.chunks[i].id for i in drawn[members]] for members in pair["members"]]}
+
+
+def _flag(sample: Sample, drawn: NDArray[np.int64], pair: Mapping[str, object]) -> Flag:
     first, second = (", ".join(terms[:4]) for terms in pair["terms"])
+    told = _told(sample, drawn, pair)
     return Flag(
         kind="merged_topics",
         subject=f"{first} | {second}",
         score=pair["dense_confusion"],
         threshold=MERGED_CONFUSION,
         confidence=float(np.clip(pair["dense_confusion"] - pair["lexical_confusion"], 0, 0.95)),
-        evidence={key: pair[key] for key in ("dense_confusion", "lexical_confusion", "sizes", "terms")},
+        evidence=told | {"member_ids": [key for topic in told["topics"] for key in topic]},
         action="Give sparse search more weight for these topics: their words differ, but the vectors mix them up.",
     )

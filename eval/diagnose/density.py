@@ -1,0 +1,148 @@
+"""Crowded regions, where passages compete for every query, and lone passages that stand near nothing."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+from scipy.stats import norm
+
+from core.types import Flag
+from eval.diagnose.finding import Finding, opening
+from eval.sample import Sample
+
+N_NEIGHBOURS = 10
+MIN_CHUNKS = 200  # below it ten neighbours are a large part of the corpus
+MAX_JUDGED = 20_000  # chunks whose neighbours are sought, drawn above it; they are sought among all chunks
+MIN_REGION = 10  # chunks: fewer compete for places that a page of results has anyway
+Z_LIMIT = float(norm.ppf(0.999))  # 3.09: one chunk in a thousand lies beyond it on either side where the null is normal
+MAX_COSINE = 0.9999  # keeps arctanh finite
+SHOWN = 20
+MEMBERS_SHOWN = 12
+ROWS_AT_ONCE = 1024
+NULL = "all chunks of this corpus"
+
+
+def find_density(sample: Sample, seed: int = 0) -> Finding:
+    """Flags `crowded_region`, one for each, and `sparse_region`, one for each lone chunk.
+
+    A chunk's density is the mean cosine to its 10 nearest others, after Fisher's transformation arctanh. The score is
+    a robust z against all chunks: (value - median) / (median - 16% quantile) upwards, and downwards over (84% quantile
+    - median), so that neither crowds nor lone chunks hide themselves. Beyond 3.09, which one normal value in a
+    thousand exceeds, a chunk is crowded or lone. Crowded chunks that are among one another's 10 nearest form a region;
+    it is flagged from 10 chunks on, by the median z of its members. Below 200 chunks nothing is judged.
+    """
+    n = len(sample)
+    empty = {"density": [{"score": None, "crowded": False, "sparse": False}] * n}
+    if n < MIN_CHUNKS:
+        note = f"Too few chunks to judge: {n}, {MIN_CHUNKS} are needed."
+        return Finding(numbers={"judged": False, "note": note}, scores=empty)
+    drawn = np.arange(n)
+    if n > MAX_JUDGED:
+        drawn = np.sort(np.random.default_rng(seed).choice(n, MAX_JUDGED, replace=False))
+    near, cosines = nearest_of(sample.vectors, drawn)
+    z = _robust_z(np.arctanh(np.minimum(cosines.mean(axis=1), MAX_COSINE)))
+    crowded, lone = z > Z_LIMIT, z < -Z_LIMIT
+    regions = _regions(drawn, near, crowded)
+    flags = [_crowded(sample, drawn[rows], z[rows], cosines[rows]) for rows in regions]
+    order = [int(row) for row in np.argsort(z, kind="stable") if lone[row]]
+    flags += [_lone(sample, int(drawn[row]), float(z[row]), float(cosines[row].mean())) for row in order[:SHOWN]]
+    scores = list(empty["density"])
+    for row, i in enumerate(drawn.tolist()):
+        scores[i] = {"score": float(z[row]), "crowded": bool(crowded[row]), "sparse": bool(lone[row])}
+    return Finding(
+        flags=tuple(flags),
+        numbers={
+            "judged": True,
+            "note": "All chunks." if len(drawn) == n else f"{len(drawn)} of {n} chunks.",
+            "median_cosine": float(np.median(cosines.mean(axis=1))),
+            "n_crowded": int(crowded.sum()),
+            "n_regions": len(regions),
+            "n_sparse": int(lone.sum()),
+            "threshold": Z_LIMIT,
+        },
+        scores={"density": scores},
+    )
+
+
+def nearest_of(
+    vectors: NDArray[np.float32], rows: NDArray[np.int64], k: int = N_NEIGHBOURS
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """The k nearest other vectors of some rows and their cosines, both (n_rows, k), in no order.
+
+    Memory is 1,024 × n floats at most.
+    """
+    near = np.empty((len(rows), k), dtype=np.int64)
+    cosines = np.empty((len(rows), k), dtype=np.float32)
+    for start in range(0, len(rows), ROWS_AT_ONCE):
+        block = rows[start : start + ROWS_AT_ONCE]
+        similarity = vectors[block] @ vectors.T
+        similarity[np.arange(len(block)), block] = -np.inf
+        best = np.argpartition(-similarity, k - 1, axis=1)[:, :k]
+        near[start : start + len(block)] = best
+        cosines[start : start + len(block)] = np.take_along_axis(similarity, best, axis=1)
+    return near, cosines
+
+
+def _robust_z(values: NDArray[np.floating]) -> NDArray[np.float64]:
+    low, median, high = np.quantile(values, (norm.cdf(-1), 0.5, norm.cdf(1)))
+    scale = np.where(values > median, max(median - low, 1e-6), max(high - median, 1e-6))
+    return (values - median) / scale
+
+
+def _regions(drawn: NDArray[np.int64], near: NDArray[np.int64], crowded: NDArray[np.bool_]) -> list[NDArray[np.int64]]:
+    """Rows of the crowded chunks that hang together, the largest region first."""
+    place = {int(i): row for row, i in enumerate(drawn.tolist()) if crowded[row]}
+    links = [(row, place[j]) for row in place.values() for j in near[row].tolist() if j in place]
+    n = len(drawn)
+    rows, columns = np.array(links, dtype=int).reshape(-1, 2).T
+    labels = connected_components(coo_array((np.ones(len(rows)), (rows, columns)), shape=(n, n)), directed=False)[1]
+    members = np.array(sorted(place.values()), dtype=int)
+    groups = [members[labels[members] == label] for label in np.unique(labels[members])]
+    groups = [group for group in groups if len(group) >= MIN_REGION]
+    return sorted(groups, key=lambda group: (-len(group), int(group[0])))[:SHOWN]
+
+
+def _crowded(sample: Sample, members: NDArray[np.int64], z: NDArray[np.float64], cosines: NDArray[np.float32]) -> Flag:
+    chunks = [sample.chunks[i] for i in members]
+    return Flag(
+        kind="crowded_region",
+        subject=chunks[int(np.argmax(z))].id,
+        score=float(np.median(z)),
+        threshold=Z_LIMIT,
+        confidence=float(np.clip(1 - norm.sf(np.median(z)) * len(sample) / len(members), 0, 0.99)),
+        evidence={
+            "n_members": len(chunks),
+            "n_documents": len({chunk.document_id for chunk in chunks}),
+            "mean_cosine": float(cosines.mean()),
+            "members": [
+                {"chunk_id": chunk.id, "document_id": chunk.document_id, "text": opening(chunk.text)}
+                for chunk in chunks[:MEMBERS_SHOWN]
+            ],
+            "member_ids": [chunk.id for chunk in chunks],
+            "null": NULL,
+        },
+        action=(
+            "Read these passages: where they say the same, keep one; where they differ by a name or a number, rely on "
+            "hybrid search, which tells them apart by it."
+        ),
+    )
+
+
+def _lone(sample: Sample, index: int, z: float, cosine: float) -> Flag:
+    chunk = sample.chunks[index]
+    return Flag(
+        kind="sparse_region",
+        subject=chunk.id,
+        score=z,
+        threshold=-Z_LIMIT,
+        confidence=float(np.clip(1 - norm.cdf(z) * len(sample), 0, 0.99)),
+        evidence={
+            "document_id": chunk.document_id,
+            "mean_cosine": cosine,
+            "text": opening(chunk.text),
+            "null": NULL,
+        },
+        action="Read this passage: garbled text, another language or a stray file stands near nothing in the corpus.",
+    )
