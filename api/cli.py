@@ -12,6 +12,7 @@ from api.commands import (
     demo,
     documents,
     evaluate,
+    fix,
     ingest,
     reindex,
     report,
@@ -43,6 +44,7 @@ app.command()(context.context)
 app.command("cite-check")(context.cite_check)
 app.command()(evaluate.evaluate)
 app.command()(report.report)
+app.command()(fix.fix)
 app.add_typer(documents.app, name="documents")
 app.command()(documents.delete)
 app.command()(reindex.reindex)

@@ -46,6 +46,7 @@ def describe_record(record: DocumentRecord) -> dict[str, Any]:
         "n_chunks": record.n_chunks,
         "content_hash": record.content_hash,
         "metadata": dict(record.metadata),
+        "splits": list(record.splits),
     }
 
 

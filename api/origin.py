@@ -49,7 +49,10 @@ class ServedVisit:
 
     def known(self) -> dict[str, Known]:
         """See `Visit`."""
-        return {found["id"]: Known(found["uri"], found["content_hash"]) for found in self._server.documents()}
+        return {
+            found["id"]: Known(found["uri"], found["content_hash"], tuple(found["splits"]))
+            for found in self._server.documents()
+        }
 
     def documents(self, document_ids: Sequence[str]) -> Iterator[Document]:
         """See `Visit`."""
@@ -66,4 +69,5 @@ class ServedVisit:
                 page_names=tuple(found["page_names"]),
                 has_own_title=found["has_own_title"],
                 metadata=found["metadata"],
+                splits=tuple(found["splits"]),
             )

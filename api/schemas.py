@@ -140,6 +140,7 @@ class DocumentAnswer(BaseModel):
     n_chunks: int
     content_hash: str = Field(description="SHA-256 of what the document was extracted from; another one, another text.")
     metadata: Metadata
+    splits: list[int] = Field(description="Offsets in the text at which `limpid fix` has divided chunks.")
 
 
 class ChunkAnswer(BaseModel):

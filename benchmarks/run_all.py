@@ -26,6 +26,7 @@ TITLES = {
     "chunking": "Passages",
     "compression": "Compression",
     "context": "Contexts",
+    "cure": "The cure of muddy chunks",
 }
 QUICK = {
     "encoder": ["--passages", "32", "--queries", "30", "--rounds", "1"],
@@ -40,6 +41,7 @@ QUICK = {
     "chunking": ["--chunkers", "structure", "--passages", "chunk", "sentences", "--thresholds", "0.6"],
     "compression": ["--names", "cranfield", "--methods", "pca:128", "binary", "--applied", "binary"],
     "context": ["chunking_evaluation", "--questions", "20", "--kinds", "sentences"],
+    "cure": ["--shares", "0.5"],
 }
 KEEPERS = ("bm25", "hybrid", "peers", "quality", "fusion", "chunking", "compression", "context")
 

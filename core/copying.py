@@ -83,8 +83,8 @@ def _text(data: bytes) -> str:
 
 
 def _record(stored: dict[str, Any]) -> DocumentRecord:
-    pages = {name: tuple(stored[name]) for name in ("page_starts", "page_names")}
-    return DocumentRecord(**stored | pages | {"block_keys": b64decode(stored["block_keys"])})
+    tuples = {name: tuple(stored[name]) for name in ("page_starts", "page_names", "splits")}
+    return DocumentRecord(**stored | tuples | {"block_keys": b64decode(stored["block_keys"])})
 
 
 def _chunk(stored: dict[str, Any]) -> StoredChunk:

@@ -41,6 +41,20 @@ class Fingerprint:
         return {name: (ours, theirs) for name, (ours, theirs) in pairs.items() if ours != theirs}
 
 
+@dataclass(frozen=True, slots=True)
+class Fixes:
+    """What `limpid fix` has decided for every document, present and future; what concerns one is in its record.
+
+    `repeated` are texts that many documents hold, each with what becomes of it: "mark" (stored once, with the first of
+    them) or "drop" (left out). `shared_by` lowers the setting of that name for this index, None where nothing does.
+    `pending` says that not every document follows yet: whoever changes the index next goes on.
+    """
+
+    repeated: dict[str, str] = field(default_factory=dict)
+    shared_by: int | None = None
+    pending: bool = False
+
+
 @dataclass(slots=True)
 class Meta:
     """What an index remembers of itself: its fingerprint and what was measured on its corpus.
@@ -49,7 +63,7 @@ class Meta:
     until the first ingest has finished, while it is still an estimate. `fields` maps metadata fields to their kind.
     `projection` is what compresses the vectors (see `core.compress.projection`), None where they are full.
     `unrelated` are the levels of `core.unrelated`, None until an ingest has measured them; `tuning` is what
-    `limpid tune` found (see `search.tuning`).
+    `limpid tune` found (see `search.tuning`). `fixes` is what `limpid fix` has decided for the whole index.
     """
 
     fingerprint: Fingerprint
@@ -59,6 +73,7 @@ class Meta:
     projection: dict[str, Any] | None = None
     unrelated: dict[str, float] | None = None
     tuning: dict[str, Any] | None = None
+    fixes: Fixes = field(default_factory=Fixes)
 
     def to_json(self) -> dict:
         """As plain JSON values."""
@@ -83,6 +98,7 @@ class Meta:
             projection=stored.get("projection"),
             unrelated=stored.get("unrelated"),
             tuning=stored.get("tuning"),
+            fixes=Fixes(**stored.get("fixes", {})),
         )
 
 

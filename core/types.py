@@ -35,6 +35,7 @@ class Document:
     begins; it is empty where the format has no pages. `page_names[i]` is what a reader calls that page ("slide 3",
     "sheet Budget"); empty where pages are just numbered. `markup` says how structure is written in `text`.
     `has_own_title` is false where the title is only the file's name: names move, so no vector depends on them.
+    `splits` are offsets at which `limpid fix` divides the chunks that they fall into, rising.
     """
 
     id: str
@@ -47,6 +48,7 @@ class Document:
     page_names: tuple[str, ...] = ()
     has_own_title: bool = True
     metadata: Mapping[str, MetadataValue] = field(default_factory=dict)
+    splits: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +111,8 @@ class DocumentRecord:
 
     `generation` names the version whose chunks are current; chunks of the same document with another generation
     are leftovers of an interrupted update. `block_keys` are 8 bytes for every block of its text that other documents
-    might hold as well. With `text` and what follows it, the document can be cut anew without its source.
+    might hold as well. With `text` and what follows it, the document can be cut anew without its source. `splits` are
+    the document's; `fixes` is a hash over all that `limpid fix` has changed in its chunks, empty where that is nothing.
     """
 
     id: str
@@ -123,6 +126,8 @@ class DocumentRecord:
     settling: bool = False  # old chunks of this document may still have to be removed
     block_keys: bytes = b""
     has_own_title: bool = True
+    splits: tuple[int, ...] = ()
+    fixes: str = ""
     text: str = ""
     markup: str = "text"
     page_starts: tuple[int, ...] = ()
@@ -142,6 +147,7 @@ class DocumentRecord:
             page_names=self.page_names,
             has_own_title=self.has_own_title,
             metadata=self.metadata,
+            splits=self.splits,
         )
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from core.index import Index
@@ -15,6 +15,7 @@ from core.settings import Settings
 from core.types import Document, DocumentRecord
 from core.unrelated import measure_unrelated
 from ingest.extract import Extracted
+from ingest.fixes import version
 from ingest.isolation import Extractor, Limits
 from ingest.shared import SharedText
 from ingest.sources import Failure, Source, Sources
@@ -38,6 +39,8 @@ class Summary:
     failures: list[Failure] = field(default_factory=list)
     skipped: dict[str, int] = field(default_factory=dict)
     n_chunks: int = 0  # chunks written by this run
+    n_splits_kept: int = 0  # of `limpid fix`, in documents whose text has changed
+    n_splits_lost: int = 0
     is_dry: bool = False
 
     def __str__(self) -> str:
@@ -46,7 +49,13 @@ class Summary:
         return (
             f"{verb}: {self.new} new, {self.updated} updated, {renamed}{self.unchanged} unchanged, "
             f"{self.removed} removed, {len(self.failures)} failed"
-        )
+        ) + self._of_splits()
+
+    def _of_splits(self) -> str:
+        n_splits = self.n_splits_kept + self.n_splits_lost
+        if not n_splits:
+            return ""
+        return f". Splits of `limpid fix` in changed documents: {self.n_splits_kept} kept, {self.n_splits_lost} dropped"
 
     def to_json(self) -> dict:
         """As plain JSON values."""
@@ -59,6 +68,7 @@ class Summary:
             "removed": self.removed,
             "failed": len(self.failures),
             "chunks": self.n_chunks,
+            "splits": {"kept": self.n_splits_kept, "dropped": self.n_splits_lost},
             "skipped": self.skipped,
             "failures": [{"uri": failure.uri, "reason": failure.reason} for failure in self.failures],
         }
@@ -69,6 +79,7 @@ class Known(NamedTuple):
 
     uri: str
     content_hash: str
+    splits: tuple[int, ...] = ()
 
 
 def ingest(
@@ -98,8 +109,9 @@ def ingest(
         writer.flush()
         summary = changes.conclude(prune)
         index.store.delete_documents(changes.gone)
-        _finish(index, settings, writer)
+        finish(index, writer)
         summary.n_chunks = writer.n_chunks
+        summary.n_splits_kept, summary.n_splits_lost = writer.n_splits_kept, writer.n_splits_lost
     return summary
 
 
@@ -123,7 +135,7 @@ def reingest(
         left = set(known)
         for document in documents:
             left.discard(document.id)
-            if known.get(document.id) == Known(document.uri, document.content_hash):
+            if known.get(document.id) == Known(document.uri, document.content_hash, document.splits):
                 summary.unchanged += 1
                 writer.pass_by(len(document.text))
                 continue
@@ -132,7 +144,7 @@ def reingest(
             writer.add(document, blocks, document.id in known, len(document.text))
         writer.flush()
         index.store.delete_documents(sorted(left))
-        _finish(index, settings, writer)
+        finish(index, writer)
         summary.removed, summary.n_chunks = len(left), writer.n_chunks
     return summary
 
@@ -147,7 +159,7 @@ def remove(
     settle(index)
     with Writer(index, settings, on_progress, 0) as writer:
         index.store.delete_documents(list(document_ids))
-        _finish(index, settings, writer)
+        finish(index, writer)
 
 
 def plan(known: Mapping[str, Known], sources: Sources, settings: Settings, prune: bool) -> Summary:
@@ -163,7 +175,9 @@ def plan(known: Mapping[str, Known], sources: Sources, settings: Settings, prune
 
 def known_documents(records: Iterable[DocumentRecord]) -> dict[str, Known]:
     """What is indexed, by document id; documents whose update was interrupted count as not there."""
-    return {record.id: Known(record.uri, record.content_hash) for record in records if not record.settling}
+    return {
+        record.id: Known(record.uri, record.content_hash, record.splits) for record in records if not record.settling
+    }
 
 
 def settle(index: Index) -> None:
@@ -249,7 +263,7 @@ class _Changes:
 
 
 def _expected(record: DocumentRecord, shared: SharedText) -> str:
-    return shared.generation(record.id, record.content_hash, record.block_keys)
+    return version(shared.generation(record.id, record.content_hash, record.block_keys), record.fixes)
 
 
 def _count(document_id: str, known: Mapping[str, Known], summary: Summary) -> None:
@@ -259,18 +273,25 @@ def _count(document_id: str, known: Mapping[str, Known], summary: Summary) -> No
         summary.new += 1
 
 
-def _finish(index: Index, settings: Settings, writer: Writer) -> None:
+def finish(index: Index, writer: Writer) -> None:
     """Make the index what the corpus as a whole asks for: shared text, average length, and what makes queries fast."""
     writer.report("finishing")
-    shared = SharedText(settings.shared_by)
+    shared = SharedText(writer.shared_by)
+    reread = writer.reread()
+
+    def records() -> Iterator[DocumentRecord]:
+        for record in index.store.records():
+            keys, fixes = reread.get(record.id, (record.block_keys, record.fixes))
+            yield replace(record, block_keys=keys, fixes=fixes)
+
     n_terms = n_chunks = 0
-    for record in index.store.records():
+    for record in records():
         shared.add(record.id, record.content_hash, record.block_keys)
         n_terms += record.n_terms
         n_chunks += record.n_chunks
-    stale = {record.id for record in index.store.records() if record.generation != _expected(record, shared)}
+    stale = {record.id for record in records() if record.generation != _expected(record, shared)}
     if stale:
-        shared.gather((record for record in index.store.records() if record.id in stale), index.store.records())
+        shared.gather((record for record in records() if record.id in stale), records())
         writer.cut_anew(sorted(stale), shared)
         n_terms = n_chunks = 0
         for record in index.store.records():
@@ -281,6 +302,9 @@ def _finish(index: Index, settings: Settings, writer: Writer) -> None:
         measured = max(1.0, n_terms / n_chunks)
         if not meta.exact or abs(measured - meta.avg_len) > AVG_LEN_DRIFT * meta.avg_len:
             writer.reweigh(measured)
+    if meta.fixes.pending:
+        meta.fixes = replace(meta.fixes, pending=False)
+        index.save()
     index.store.optimize()
     if writer.n_chunks or stale or (meta.unrelated or {}).get("n_chunks", 0) != n_chunks:
         meta.unrelated = measure_unrelated(index.store, index.embedder).to_json()

@@ -76,7 +76,11 @@ class StoreVisit:
 
 def complete(store: Store) -> dict[str, Known]:
     """The documents of a store of which a whole version is there, by id."""
-    return {record.id: Known(record.uri, record.content_hash) for record in store.records() if record.generation}
+    return {
+        record.id: Known(record.uri, record.content_hash, record.splits)
+        for record in store.records()
+        if record.generation
+    }
 
 
 def rebuild(
@@ -144,5 +148,5 @@ def _read(file) -> Iterator[Document]:
     file.seek(0)
     for line in file:
         stored = json.loads(line)
-        pages = {name: tuple(stored[name]) for name in ("page_starts", "page_names")}
-        yield Document(**stored | pages)
+        tuples = {name: tuple(stored[name]) for name in ("page_starts", "page_names", "splits")}
+        yield Document(**stored | tuples)

@@ -13,12 +13,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from heapq import nsmallest
-from typing import Self
 
 from core.types import Chunk, Document, DocumentRecord, MetadataValue, Scalar
 from ingest.structure import Block, Blocks
 
 MIN_CHARS = 40  # a shorter block ("See also", "import numpy") is shared by chance, and cutting it out would hurt
+DROPPED = "dropped"  # group of a block that no document is to store: `limpid fix` has decided so
 MAX_ALSO_IN = 1000  # documents, and values of a metadata field, that a shared chunk names
 _KEYS = "Q"  # 8 bytes each, in an array
 
@@ -60,7 +60,7 @@ class Placed:
 
     blocks: Blocks
     generation: str
-    foreign: frozenset[int]  # where the blocks begin that are stored with another document
+    foreign: frozenset[int]  # where the blocks begin that are stored with another document, or with none
     copies: Mapping[int, _Copies]  # of shared blocks that are stored with this one, by their beginning
 
     def kept(self, document_id: str, chunks: Sequence[Chunk]) -> list[Chunk]:
@@ -92,14 +92,6 @@ class SharedText:
         self._marks: dict[str, int] = {}
         self._copies: dict[int, _Copies] = {}
 
-    @classmethod
-    def of(cls, records: Iterable[DocumentRecord], shared_by: int) -> Self:
-        """What is shared among the documents of an index."""
-        shared = cls(shared_by)
-        for record in records:
-            shared.add(record.id, record.content_hash, record.block_keys)
-        return shared
-
     def add(self, document_id: str, content_hash: str, keys: bytes) -> None:
         """Take in a document by its `block_keys`; one that was added already isn't counted twice."""
         if not keys or document_id in self._marks:
@@ -130,7 +122,8 @@ class SharedText:
 
     def place(self, document: Document, blocks: Blocks, keys: bytes) -> Placed:
         """What of a document is its own, as far as is known now; `keys` are its `block_keys`."""
-        grouped, foreign, copies = list(blocks.blocks), set(), {}
+        grouped, copies = list(blocks.blocks), {}
+        foreign = {block.start for block in grouped if block.group == DROPPED}
         generation = self.generation(document.id, document.content_hash, keys)
         for key, (position, block) in zip(array(_KEYS, keys), _sharable(blocks), strict=True):
             held = self._shared(key)
@@ -170,7 +163,7 @@ def block_keys(text: str, blocks: Blocks) -> bytes:
 
 def _sharable(blocks: Blocks) -> Iterator[tuple[int, Block]]:
     for position, block in enumerate(blocks.blocks):
-        if block.kind != "heading" and block.end - block.start >= MIN_CHARS:
+        if block.kind != "heading" and block.group != DROPPED and block.end - block.start >= MIN_CHARS:
             yield position, block
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from threading import Event
 from types import TracebackType
@@ -22,6 +22,8 @@ from core.store import EmbeddedChunk
 from core.tokens import LlmTokenizer
 from core.types import Chunk, Document, DocumentRecord, MetadataValue
 from ingest.chunkers import Chunker, open_chunker
+from ingest.chunkers.divide import Divider
+from ingest.fixes import Repeated, carried, digest, refined, version
 from ingest.shared import Placed, SharedText, block_keys
 from ingest.sources.addresses import is_gone
 from ingest.structure import Blocks, parse
@@ -59,6 +61,7 @@ class _Pending:
     document: Document
     placed: Placed
     keys: bytes
+    fixes: str
     is_update: bool
     n_bytes: int
     chunks: list[Chunk] | None = None
@@ -82,6 +85,9 @@ class Writer:
         self._cache = VectorCache(settings.cache_dir / "vectors", embedder, int(settings.vector_cache_mb * MEGABYTE))
         self._vectors = Vectors(embedder, self._cache)
         self._shared: SharedText | None = None  # read from the records when a document comes: mostly none has changed
+        self._split: dict[str, str] = {}  # documents with splits, by id and by content hash: a renamed one keeps them
+        self._repeated = Repeated(index.meta.fixes.repeated)
+        self.unsplit: frozenset[str] = frozenset()  # documents whose splits are taken back when they are cut anew
         self._encoder = ThreadPoolExecutor(1, "limpid-encode")
         self._scribe = ThreadPoolExecutor(1, "limpid-write")
         self._encoding: list[Future] = []
@@ -91,7 +97,7 @@ class Writer:
         self._batch: list[_Pending] = []
         self._n_chars = 0
         self._n_documents = self._n_texts = self._done_bytes = 0
-        self.n_chunks = 0
+        self.n_chunks = self.n_splits_kept = self.n_splits_lost = 0
 
     def __enter__(self) -> Self:
         return self
@@ -115,20 +121,37 @@ class Writer:
     def add(self, document: Document, blocks: Blocks, is_update: bool, n_bytes: int) -> None:
         """Index a document; raises what went wrong with one that was added before."""
         if self._shared is None:
-            records = self._index.store.records()  # without what will be removed, and perhaps comes under another name
-            self._shared = SharedText.of((r for r in records if not is_gone(r.uri)), self._settings.shared_by)
-        keys = block_keys(document.text, blocks)
+            self._shared = SharedText(self.shared_by)
+            for record in self._index.store.records():
+                if record.splits:
+                    self._split |= {record.id: record.id, record.content_hash: record.id}
+                if not is_gone(record.uri):  # will be removed, and perhaps comes under another name
+                    self._shared.add(record.id, record.content_hash, record.block_keys)
+        document = self._with_splits(document)
+        blocks, keys, fixes = self._read(document, blocks)
         self._shared.add(document.id, document.content_hash, keys)
-        self._put(_Pending(document, self._shared.place(document, blocks, keys), keys, is_update, n_bytes))
+        self._put(_Pending(document, self._shared.place(document, blocks, keys), keys, fixes, is_update, n_bytes))
 
     def cut_anew(self, document_ids: Iterable[str], shared: SharedText) -> None:
         """Cut documents again from their stored texts, by what is `shared` now, and wait until all is written."""
         for document_id in document_ids:
-            record = self._index.store.record(document_id)
-            blocks = parse(record.text, record.markup)
-            keys = block_keys(record.text, blocks)
-            self._put(_Pending(record.document, shared.place(record.document, blocks, keys), keys, True, 0))
+            document = self._stored(document_id)
+            blocks, keys, fixes = self._read(document, parse(document.text, document.markup))
+            self._put(_Pending(document, shared.place(document, blocks, keys), keys, fixes, True, 0))
         self.flush()
+
+    def reread(self) -> dict[str, tuple[bytes, str]]:
+        """Documents whose stored text reads otherwise by the fixes of now: their `block_keys` and `fixes`, by id."""
+        is_pending, changed = self._index.meta.fixes.pending, {}
+        if not is_pending and not self.unsplit:
+            return changed
+        for record in self._index.store.records():
+            if is_pending or record.id in self.unsplit:
+                document = self._stored(record.id)
+                _, keys, fixes = self._read(document, parse(document.text, document.markup))
+                if fixes != record.fixes:
+                    changed[record.id] = (keys, fixes)
+        return changed
 
     def flush(self) -> None:
         """Wait until all that was added is written."""
@@ -154,12 +177,48 @@ class Writer:
         meta.exact = True
         self._index.save()
 
+    @property
+    def shared_by(self) -> int:
+        """In how many documents text must stand to be stored once."""
+        return min(self._settings.shared_by, self._index.meta.fixes.shared_by or self._settings.shared_by)
+
+    @cached_property
+    def _llm_tokenizer(self) -> LlmTokenizer:
+        return LlmTokenizer(cache_dir=self._settings.cache_dir / "tiktoken")  # half a second to read
+
     @cached_property
     def _chunker(self) -> Chunker:
-        llm_tokenizer = LlmTokenizer(cache_dir=self._settings.cache_dir / "tiktoken")  # half a second to read
         fingerprint = self._index.meta.fingerprint
         tokenizer = self._index.embedder.tokenizer
-        return open_chunker(fingerprint.chunker, fingerprint.chunk_tokens, tokenizer, llm_tokenizer)
+        return open_chunker(fingerprint.chunker, fingerprint.chunk_tokens, tokenizer, self._llm_tokenizer)
+
+    @cached_property
+    def divider(self) -> Divider:
+        """What divides chunks in this index."""
+        return Divider(self._index.meta.fingerprint.chunk_tokens, self._index.embedder.tokenizer, self._llm_tokenizer)
+
+    def _stored(self, document_id: str) -> Document:
+        document = self._index.store.record(document_id).document
+        return replace(document, splits=()) if document_id in self.unsplit else document
+
+    def _with_splits(self, document: Document) -> Document:
+        """The document with the splits of its former version that its text still has."""
+        if document.splits:
+            return document  # it comes from another generation, with all that belongs to it
+        former = self._split.get(document.id) or self._split.get(document.content_hash)
+        record = self._index.store.record(former) if former else None
+        if record is None:
+            return document
+        splits = carried(record.splits, record.text, document.text)
+        self.n_splits_kept += len(splits)
+        self.n_splits_lost += len(record.splits) - len(splits)
+        return replace(document, splits=splits)
+
+    def _read(self, document: Document, blocks: Blocks) -> tuple[Blocks, bytes, str]:
+        """The document's blocks, their keys and its `fixes`, by what was decided of repeated text."""
+        stretches = self._repeated.find(document.text)
+        blocks = refined(document.text, blocks, stretches)
+        return blocks, block_keys(document.text, blocks), digest(document.splits, stretches)
 
     def _put(self, pending: _Pending) -> None:
         if not self._chunker.texts(pending.document, pending.placed.blocks):
@@ -170,8 +229,9 @@ class Writer:
             self._submit()
 
     def _cut(self, pending: _Pending, vectors: Mapping[str, np.ndarray]) -> None:
-        chunks = self._chunker.chunk(pending.document, pending.placed.blocks, vectors)
-        pending.chunks = pending.placed.kept(pending.document.id, chunks)
+        document, blocks = pending.document, pending.placed.blocks
+        chunks = pending.placed.kept(document.id, self._chunker.chunk(document, blocks, vectors))
+        pending.chunks = self.divider.divide(document, blocks, chunks)
 
     def _submit(self) -> None:
         """Hand the batch to the encoder once it has room."""
@@ -262,13 +322,15 @@ def _record(pending: _Pending, n_terms: int) -> DocumentRecord:
         uri=document.uri,
         title=document.title,
         content_hash=document.content_hash,
-        generation=pending.placed.generation,
+        generation=version(pending.placed.generation, pending.fixes),
         n_chunks=len(pending.chunks),
         n_terms=n_terms,
         metadata=document.metadata,
         settling=pending.is_update,
         block_keys=pending.keys,
         has_own_title=document.has_own_title,
+        splits=document.splits,
+        fixes=pending.fixes,
         text=document.text,
         markup=document.markup,
         page_starts=document.page_starts,

@@ -20,7 +20,7 @@ AVERAGE_VECTOR, BEST_SCORE = "average_vector", "best_score"  # the engines' name
 META_ID = 0
 RECORD_FIELDS = [
     "document_id", "uri", "title", "content_hash", "generation", "n_chunks", "n_terms", "meta", "state", "block_keys",
-    "own_title",
+    "own_title", "splits", "fixes",
 ]  # fmt: skip
 OWNERS = ["document_id", "also_in"]
 INDEXED = {"kind": "keyword", "document_id": "keyword", "also_in": "keyword", "state": "keyword"}
@@ -187,6 +187,8 @@ def record_payload(record: DocumentRecord) -> dict[str, Any]:
         "meta": dict(record.metadata),
         "block_keys": b64encode(record.block_keys).decode(),
         "own_title": record.has_own_title,
+        "splits": list(record.splits),
+        "fixes": record.fixes,
         "text": record.text,
         "markup": record.markup,
         "page_starts": list(record.page_starts),
@@ -209,6 +211,8 @@ def record_of(payload: Mapping[str, Any]) -> DocumentRecord:
         settling=payload["state"] == "settling",
         block_keys=b64decode(payload["block_keys"]),
         has_own_title=payload["own_title"],
+        splits=tuple(payload.get("splits", ())),
+        fixes=payload.get("fixes", ""),
         text=payload.get("text", ""),
         markup=payload.get("markup", "text"),
         page_starts=tuple(payload.get("page_starts", ())),

@@ -57,11 +57,11 @@ def _merge_small(stretches: Iterable[Section], ruler: TokenRuler, budget: int) -
         if last is None:
             last = section
             continue
-        common = _common(last.path, section.path)
-        is_kin = len(common) >= max(len(last.path), len(section.path)) - 1  # siblings, or parent and child
+        shared = common(last.path, section.path)
+        is_kin = len(shared) >= max(len(last.path), len(section.path)) - 1  # siblings, or parent and child
         is_small = ruler.cost(last.start, last.end) < small or ruler.cost(section.start, section.end) < small
         if last.group == section.group and is_kin and is_small and ruler.cost(last.start, section.end) <= budget:
-            last = Section(common, last.start, section.end, last.group, has_body=True)
+            last = Section(shared, last.start, section.end, last.group, has_body=True)
         else:
             yield last
             last = section
@@ -69,7 +69,8 @@ def _merge_small(stretches: Iterable[Section], ruler: TokenRuler, budget: int) -
         yield last
 
 
-def _common(one: Sequence[str], other: Sequence[str]) -> tuple[str, ...]:
+def common(one: Sequence[str], other: Sequence[str]) -> tuple[str, ...]:
+    """The path that two paths begin with."""
     n = 0
     while n < min(len(one), len(other)) and one[n] == other[n]:
         n += 1
