@@ -29,8 +29,9 @@ setup: $(VENV)/.installed  ## make the virtual environment and install Limpid in
 demo: setup  ## ingest a real corpus, ask it, score it, report on it
 	$(BIN)/limpid demo
 
+# One process a core; each would otherwise start a thread a core for every matrix product.
 test: $(VENV)/.installed-dev  ## run the tests
-	$(BIN)/python -m pytest -n logical --dist loadfile
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile
 
 lint: $(VENV)/.installed-dev  ## check style
 	$(BIN)/ruff check .

@@ -26,6 +26,7 @@ TITLES = {
     "chunking": "Passages",
     "compression": "Compression",
     "context": "Contexts",
+    "validate": "Is the quality report right?",
     "cure": "The cure of muddy chunks",
 }
 QUICK = {
@@ -41,9 +42,10 @@ QUICK = {
     "chunking": ["--chunkers", "structure", "--passages", "chunk", "sentences", "--thresholds", "0.6"],
     "compression": ["--names", "cranfield", "--methods", "pca:128", "binary", "--applied", "binary"],
     "context": ["chunking_evaluation", "--questions", "20", "--kinds", "sentences"],
+    "validate": ["--only", "stackfaq", "--only", "xquad_en"],
     "cure": ["--shares", "0.5"],
 }
-KEEPERS = ("bm25", "hybrid", "peers", "quality", "fusion", "chunking", "compression", "context")
+KEEPERS = ("bm25", "hybrid", "peers", "quality", "fusion", "chunking", "compression", "context", "validate")
 
 
 def main() -> None:

@@ -22,7 +22,7 @@ from benchmarks.faults import geometry, mismatch
 from benchmarks.faults.learning import COEFFICIENTS, Round, learn, write
 from benchmarks.faults.material import Material, read_material
 from benchmarks.faults.muddy import KINDS, RATIOS, plant_muddy
-from benchmarks.figures import Figure, Report, arguments, command_line, publish
+from benchmarks.figures import HEADER, RESULTS, Figure, Report, arguments, command_line, publish, table
 from benchmarks.learning import auroc
 from benchmarks.synthetic_index import kept_or_temporary
 from core.embed import Embedder, open_embedder
@@ -48,6 +48,8 @@ AIMS = {
     "duplicates, 1 template": (0.98, None, None), "duplicates, 3 templates": (0.98, None, None),
     "collapse, strong": (1.0, None, None), "collapse, half": (0.98, None, None),
 }  # fmt: skip
+DOCS = Path(__file__).parents[1] / "docs"
+BEGIN, END = "<!-- validation:begin -->", "<!-- validation:end -->"
 COLUMNS = ("auroc", "average_precision", "recall", "flagged", "false_alarms")
 
 
@@ -108,7 +110,19 @@ def main() -> None:
             print(f"{material.name}: planting the rest", flush=True)
             found += _single(material, materials, encoder)
         variants = mismatch.study(folders, keep)
-    publish(_report(found, variants, materials, parser, args), args.out)
+    report = _report(found, variants, materials, parser, args)
+    publish(report, args.out)
+    if args.out.resolve() == RESULTS.resolve():
+        write_page(report, DOCS / "validation.md")
+
+
+def write_page(report: Report, page: Path) -> None:
+    """Put the table between the two marks of a page."""
+    before, _, rest = page.read_text(encoding="utf-8").partition(BEGIN)
+    rows = table(HEADER, [figure.cells() for figure in report.figures])
+    after = rest.partition(END)[2]
+    page.write_text("\n".join([before + BEGIN, "", rows, "", END + after]), encoding="utf-8")
+    print(f"Wrote {page}")
 
 
 def _folders(root: Path | None, only: Sequence[str] | None) -> list[Path]:

@@ -153,7 +153,9 @@ def test_the_map_by_mouse(opened, made):
     ActionChains(browser).move_to_element(canvas).click().scroll_by_amount(0, 0).perform()
     ActionChains(browser).double_click(canvas).perform()
     assert float(canvas.get_attribute("data-zoom")) == 2
-    browser.find_element(By.ID, "whole").click()
+    whole = browser.find_element(By.ID, "whole")
+    browser.execute_script("arguments[0].scrollIntoView({ behavior: 'instant', block: 'center' })", whole)
+    whole.click()
     assert float(canvas.get_attribute("data-zoom")) == 1
 
 

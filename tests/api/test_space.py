@@ -188,10 +188,12 @@ def test_an_axis_colours_the_map_of_the_report(limpid: Command, corpus: Path) ->
     assert limpid("ingest", corpus).code == 0
     made = limpid("report", "--toward", "text:bread and dough", "--away", "text:stars and clouds", "--json")
     assert made.code == 0, made.err
-    points = made.json["map"]["points"]
-    assert made.json["map"]["bands"]
-    assert {point["group"] for point in points} <= set(made.json["map"]["bands"])
-    assert 'class="bands"' in Path("report.html").read_text()
+    drawn = made.json["map"]
+    axis = next(colouring for colouring in drawn["colourings"] if colouring["name"] == "axis")
+    assert axis["is_ordered"]
+    assert len(axis["of"]) == len(drawn["points"])
+    assert len(set(axis["of"])) > 1
+    assert axis["labels"][0] in Path("report.html").read_text()
     refused = limpid("report", "--toward", "text:bread")
     assert refused.code == 2
     assert "--away" in refused.err
