@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -11,15 +11,15 @@ import numpy as np
 from api.console import Console
 from api.judging import score
 from api.loading import progress_shown
-from api.reporting import diagnose_index
+from api.reporting import diagnose_index, read_sample
 from core.index import Index
 from core.settings import Settings
-from core.types import Chunk, Flag
+from core.types import Flag
 from eval.diagnose import Diagnosis, find_boilerplate, find_duplicates, find_muddy
 from eval.diagnose.finding import opening
 from eval.held_out import Probe, compare, hold_out, is_found
 from eval.kinds import KINDS
-from eval.sample import Sample, collect
+from eval.sample import Sample
 from ingest.fixes import DROP, MARK
 from ingest.fixing import repeat, split, unsplit
 from ingest.shared import MIN_CHARS
@@ -176,18 +176,6 @@ def judged_difference(before: Mapping, after: Mapping) -> list[dict[str, object]
             pairs = [(values[key], after[mode][metric][key]) for key in values]
             rows.append({"mode": mode, "metric": metric, **compare(*zip(*pairs, strict=True)).to_json()})
     return rows
-
-
-def read_sample(index: Index, console: Console) -> Sample:
-    """All chunks with their vectors, for the finders."""
-
-    def rows(advance: Callable[[int], None]) -> Iterator[tuple[Chunk, np.ndarray, np.ndarray]]:
-        for done, stored in enumerate(index.scan(), start=1):
-            advance(done)
-            yield stored.chunk, stored.dense, stored.sentences
-
-    with console.progress("reading vectors", index.store.count_chunks()) as advance:
-        return collect(rows(advance), index.embedder.tokenizer.max_tokens)
 
 
 def _muddy_step(sample: Sample, flags: Sequence[Flag], places: Mapping[str, int], least: float) -> list[Step]:

@@ -20,7 +20,7 @@ from eval.judged import Evaluation
 from eval.map import CorpusMap, MapOptions, check_colour, check_method, draw_map
 from eval.page import render_html
 from eval.report import build_report
-from eval.sample import collect
+from eval.sample import Sample, collect
 from search.space.axis import ConceptAxis, axis_scores
 
 
@@ -48,13 +48,18 @@ class Wishes:
         check_colour(self.colour, index.meta.fields, self.concept is not None)
 
 
-def diagnose_index(index: Index, console: Console) -> Diagnosis:
-    """The diagnosis of all chunks. Raises `InputError` for an index without chunks."""
+def read_sample(index: Index, console: Console) -> Sample:
+    """All chunks with their vectors. Raises `InputError` for an index without chunks."""
     n_chunks = index.store.count_chunks()
     if not n_chunks:
         raise InputError("The index is empty, there is nothing to report on. Ingest something first.")
     with console.progress("reading vectors", n_chunks) as advance:
-        sample = collect(_rows(index, advance), index.embedder.tokenizer.max_tokens)
+        return collect(_rows(index, advance), index.embedder.tokenizer.max_tokens)
+
+
+def diagnose_index(index: Index, console: Console) -> Diagnosis:
+    """The diagnosis of all chunks. Raises `InputError` for an index without chunks."""
+    sample = read_sample(index, console)
     with console.progress("diagnosing") as advance:
         return diagnose(
             sample,

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,14 +20,11 @@ import numpy as np
 
 from benchmarks.figures import Figure, Report, arguments, command_line, publish
 from benchmarks.invented import write_invented
+from benchmarks.judged import collection_folders, ingested
 from benchmarks.learning import auroc, logistic, ridge
 from benchmarks.pools import DEGRADED, Collection, Judged, curve, degraded, feature_rows
 from benchmarks.synthetic_index import kept_or_temporary
-from core.index import open_index
-from core.settings import Settings
 from eval.significance import paired_randomization
-from ingest.pipeline import ingest
-from ingest.sources import discover
 from search.features import NAMES
 from search.fusion import EQUAL, FUSIONS
 from search.ranking import DENSE_WEIGHT
@@ -88,7 +84,7 @@ def main() -> None:
     parser.add_argument("--train", action="store_true", help="write search/coefficients.json")
     parser.add_argument("--only", action="append", help="name of a collection; repeatable [all]")
     args = parser.parse_args()
-    folders = _folders(args.collections, args.only)
+    folders = collection_folders(args.collections, args.only)
     if not folders:
         print("fusion: skipped, no collection is named: give their folder, or set LIMPID_COLLECTIONS.")
         return
@@ -102,19 +98,8 @@ def main() -> None:
         _write(studied)
 
 
-def _folders(root: Path | None, only: Sequence[str] | None) -> list[Path]:
-    named = root or (Path(os.environ["LIMPID_COLLECTIONS"]) if os.environ.get("LIMPID_COLLECTIONS") else None)
-    if named is None:
-        return []
-    needed = ("corpus.jsonl", "queries.jsonl", "qrels.tsv")
-    found = sorted(folder for folder in named.iterdir() if all((folder / name).is_file() for name in needed))
-    return [folder for folder in found if not only or folder.name in only]
-
-
 def _collect(folder: Path, keep: Path) -> Collection:
-    settings = Settings(index=str(keep / folder.name))
-    with open_index(settings, create=True) as index:
-        print(f"{folder.name}: {ingest(index, discover([str(folder / 'corpus.jsonl')]), settings)}", flush=True)
+    with ingested(folder, keep) as index:
         return Collection(folder, index)
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from scipy.sparse import csc_matrix
 
+from benchmarks.judged import family_of
 from core.index import Index
 from core.sparse import SparseVector
 from core.store import Candidates, Scores
@@ -180,9 +181,8 @@ class Collection:
 
     @property
     def family(self) -> str:
-        """Collections that share texts or queries share a family."""
-        stem, _, language = self.name.rpartition("_")
-        return stem if stem and len(language) == len("en") else self.name
+        """See `family_of`."""
+        return family_of(self.name)
 
     def ask(self, queries: Mapping[str, str]) -> list[Asking]:
         """The queries, encoded for both legs."""

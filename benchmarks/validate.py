@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from benchmarks.faults.learning import COEFFICIENTS, Round, learn, write
 from benchmarks.faults.material import Material, read_material
 from benchmarks.faults.muddy import KINDS, RATIOS, plant_muddy
 from benchmarks.figures import HEADER, RESULTS, Figure, Report, arguments, command_line, publish, table
+from benchmarks.judged import collection_folders
 from benchmarks.learning import auroc
 from benchmarks.synthetic_index import kept_or_temporary
 from core.embed import Embedder, open_embedder
@@ -97,7 +97,7 @@ def main() -> None:
     parser.add_argument("--train", action="store_true", help="write eval/diagnose/muddy.json")
     parser.add_argument("--only", action="append", help="name of a collection; repeatable [all]")
     args = parser.parse_args()
-    folders = _folders(args.collections, args.only)
+    folders = collection_folders(args.collections, args.only, ["corpus.jsonl"])
     if not folders:
         print("validate: skipped, no collection is named: give their folder, or set LIMPID_COLLECTIONS.")
         return
@@ -123,12 +123,6 @@ def write_page(report: Report, page: Path) -> None:
     after = rest.partition(END)[2]
     page.write_text("\n".join([before + BEGIN, "", rows, "", END + after]), encoding="utf-8")
     print(f"Wrote {page}")
-
-
-def _folders(root: Path | None, only: Sequence[str] | None) -> list[Path]:
-    named = root or (Path(os.environ["LIMPID_COLLECTIONS"]) if os.environ.get("LIMPID_COLLECTIONS") else None)
-    found = sorted(path.parent for path in named.glob("*/corpus.jsonl")) if named else []
-    return [folder for folder in found if not only or folder.name in only]
 
 
 def _muddy(materials: Sequence[Material], train: bool) -> Iterator[Found]:

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import json
-import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from core.errors import InputError, NotFound
 from eval.kinds import KINDS, SURE, ordered
+from eval.words import SHINGLE_WORDS, shingles
 
 READABLE = ("limpid-report/1", "limpid-report/2")  # schemas whose flags, numbers and metrics are understood
 MIN_OVERLAP = 0.5  # of word triples or of characters, for a finding to be the same although its text was cut anew
-SHINGLE_WORDS = 3
-_WORD = re.compile(r"\w+")
 _WORDLESS = {"null", "document_id", "chunk_id", "basis", "reading", "note"}  # evidence that isn't text of the corpus
 _UNCOMPARED = {"name", "note", "basis"}
 
@@ -152,12 +150,8 @@ def _triples(report: Report, flag: Mapping) -> set[tuple[str, ...]]:
     texts = [_subject(report, flag).get("text", ""), *_strings(flag["evidence"])]
     if _document(report, flag) is None:
         texts = [flag["subject"]]
-    found = set()
-    for text in texts:
-        words = _WORD.findall(text.lower())
-        size = min(SHINGLE_WORDS, len(words)) if _document(report, flag) is not None else 1
-        found |= set(zip(*(words[k:] for k in range(size)), strict=False))
-    return found
+    size = SHINGLE_WORDS if _document(report, flag) is not None else 1
+    return set().union(*(shingles(text, size) for text in texts))
 
 
 def _strings(value: object) -> Iterator[str]:

@@ -8,12 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from core.index import Index, open_index
-from core.settings import Settings
+from benchmarks.judged import family_of, ingested
+from core.index import Index
 from core.types import Chunk, Span
 from eval.sample import Sample, collect, normalized
-from ingest.pipeline import ingest
-from ingest.sources import discover
 from ingest.writer import TITLE_CHARACTERS, TITLE_SHARE
 
 MOST_CHUNKS = 2500  # drawn document by document: faults are planted many times over
@@ -62,9 +60,8 @@ class Material:
 
     @property
     def family(self) -> str:
-        """Collections that share texts share a family: what the name begins with, up to `_` and a language code."""
-        stem, _, language = self.name.rpartition("_")
-        return stem if stem and len(language) == len("en") else self.name
+        """See `family_of`."""
+        return family_of(self.name)
 
     def with_pieces(self, planted: Mapping[int, Piece], without: Sequence[int] = ()) -> tuple[Sample, np.ndarray]:
         """The sample with other sentences in some chunks and some chunks left out, and the places of those kept.
@@ -99,9 +96,7 @@ def rewritten(chunk: Chunk, texts: Sequence[str]) -> Chunk:
 
 def read_material(folder: Path, keep: Path) -> Material:
     """A collection's chunks, ingested below `keep` unless they are already."""
-    settings = Settings(index=str(keep / folder.name))
-    with open_index(settings, create=True) as index:
-        print(f"{folder.name}: {ingest(index, discover([str(folder / 'corpus.jsonl')]), settings)}", flush=True)
+    with ingested(folder, keep) as index:
         return Material(folder.name, index)
 
 

@@ -10,18 +10,14 @@ import numpy as np
 
 from benchmarks.figures import Figure
 from benchmarks.invented import write_invented
+from benchmarks.judged import JUDGED, ingested
 from benchmarks.learning import auroc
 from benchmarks.pools import Collection
-from core.index import open_index
-from core.settings import Settings
 from eval.diagnose.mismatch import BROKEN_RATIO, find_mismatch
 from eval.sample import collect
-from ingest.pipeline import ingest
-from ingest.sources import discover
 
 INVENTED_SHARE = 1.0
 MOST_DOCUMENTS = 2000  # of a collection that is copied with invented words
-JUDGED = ("corpus.jsonl", "queries.jsonl", "qrels.tsv")
 AIM_AUROC = 0.9
 LATIN_SHARE = 0.8  # of the letters: only such words can be replaced by invented ones
 
@@ -66,9 +62,7 @@ def study(folders: Sequence[Path], keep: Path) -> list[Variant]:
 
 
 def _variant(folder: Path, keep: Path, name: str, is_invented: bool) -> Variant:
-    settings = Settings(index=str(keep / folder.name))
-    with open_index(settings, create=True) as index:
-        print(f"{folder.name}: {ingest(index, discover([str(folder / 'corpus.jsonl')]), settings)}", flush=True)
+    with ingested(folder, keep) as index:
         collection = Collection(folder, index)
         rows = ((found.chunk, found.dense, found.sentences) for found in index.scan())
         sample = collect(rows, index.embedder.tokenizer.max_tokens)

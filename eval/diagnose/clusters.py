@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from core.types import Flag
 from eval.diagnose.finding import Finding, opening
+from eval.neighbours import nearest_rows
 from eval.sample import Sample
 
 MIN_CHUNKS = 100  # below it a topic is a handful of passages and a confusion rate is noise
@@ -83,16 +84,10 @@ def confusion(neighbors: NDArray[np.int64], labels: NDArray[np.int_]) -> float:
     return float((labels[neighbors] != labels[:, None]).mean() / expected)
 
 
-def nearest(vectors: NDArray[np.floating], k: int = N_NEIGHBORS) -> NDArray[np.int64]:
-    """The k nearest other rows by cosine of unit rows, shape (n, min(k, n - 1)), nearest first."""
-    similarity = vectors @ vectors.T
-    np.fill_diagonal(similarity, -np.inf)
-    k = min(k, len(vectors) - 1)
-    best = (
-        np.sort(np.argpartition(-similarity, k - 1, axis=1)[:, :k], axis=1) if k else np.zeros((len(vectors), 0), int)
-    )
-    order = np.argsort(-np.take_along_axis(similarity, best, axis=1), axis=1, kind="stable")
-    return np.take_along_axis(best, order, axis=1)
+def _nearest(vectors: NDArray[np.floating]) -> NDArray[np.int64]:
+    """The 10 nearest other rows of each."""
+    n = len(vectors)
+    return nearest_rows(vectors, vectors, min(N_NEIGHBORS, n - 1), own=np.arange(n))[0]
 
 
 def _lexical_space(texts: list[str], seed: int) -> LexicalSpace | None:
@@ -147,8 +142,8 @@ def _confused_pairs(
         terms = [_terms(lexical, topics == topic) for topic in range(len(sizes))]
         for a, b in combinations(np.flatnonzero(sizes >= MIN_TOPIC_SIZE).tolist(), 2):
             members = np.flatnonzero((topics == a) | (topics == b))
-            dense = confusion(nearest(vectors[members]), topics[members])
-            words = confusion(nearest(lexical.latent[members]), topics[members])
+            dense = confusion(_nearest(vectors[members]), topics[members])
+            words = confusion(_nearest(lexical.latent[members]), topics[members])
             pairs.append(
                 {
                     "dense_confusion": dense,

@@ -10,6 +10,7 @@ from scipy.stats import norm
 
 from core.types import Flag
 from eval.diagnose.finding import Finding, opening
+from eval.neighbours import nearest_rows
 from eval.sample import Sample
 
 N_NEIGHBOURS = 10
@@ -20,7 +21,6 @@ Z_LIMIT = float(norm.ppf(0.999))  # 3.09: one chunk in a thousand lies beyond it
 MAX_COSINE = 0.9999  # keeps arctanh finite
 SHOWN = 20
 MEMBERS_SHOWN = 12
-ROWS_AT_ONCE = 1024
 NULL = "all chunks of this corpus"
 
 
@@ -41,7 +41,8 @@ def find_density(sample: Sample, seed: int = 0) -> Finding:
     drawn = np.arange(n)
     if n > MAX_JUDGED:
         drawn = np.sort(np.random.default_rng(seed).choice(n, MAX_JUDGED, replace=False))
-    near, cosines = nearest_of(sample.vectors, drawn)
+    near, distances = nearest_rows(sample.vectors[drawn], sample.vectors, N_NEIGHBOURS, own=drawn)
+    cosines = 1 - distances**2 / 2
     z = _robust_z(np.arctanh(np.minimum(cosines.mean(axis=1), MAX_COSINE)))
     crowded, lone = z > Z_LIMIT, z < -Z_LIMIT
     regions = _regions(drawn, near, crowded)
@@ -66,25 +67,6 @@ def find_density(sample: Sample, seed: int = 0) -> Finding:
     )
 
 
-def nearest_of(
-    vectors: NDArray[np.float32], rows: NDArray[np.int64], k: int = N_NEIGHBOURS
-) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """The k nearest other vectors of some rows and their cosines, both (n_rows, k), in no order.
-
-    Memory is 1,024 × n floats at most.
-    """
-    near = np.empty((len(rows), k), dtype=np.int64)
-    cosines = np.empty((len(rows), k), dtype=np.float32)
-    for start in range(0, len(rows), ROWS_AT_ONCE):
-        block = rows[start : start + ROWS_AT_ONCE]
-        similarity = vectors[block] @ vectors.T
-        similarity[np.arange(len(block)), block] = -np.inf
-        best = np.argpartition(-similarity, k - 1, axis=1)[:, :k]
-        near[start : start + len(block)] = best
-        cosines[start : start + len(block)] = np.take_along_axis(similarity, best, axis=1)
-    return near, cosines
-
-
 def _robust_z(values: NDArray[np.floating]) -> NDArray[np.float64]:
     low, median, high = np.quantile(values, (norm.cdf(-1), 0.5, norm.cdf(1)))
     scale = np.where(values > median, max(median - low, 1e-6), max(high - median, 1e-6))
@@ -104,7 +86,7 @@ def _regions(drawn: NDArray[np.int64], near: NDArray[np.int64], crowded: NDArray
     return sorted(groups, key=lambda group: (-len(group), int(group[0])))[:SHOWN]
 
 
-def _crowded(sample: Sample, members: NDArray[np.int64], z: NDArray[np.float64], cosines: NDArray[np.float32]) -> Flag:
+def _crowded(sample: Sample, members: NDArray[np.int64], z: NDArray[np.float64], cosines: NDArray[np.float64]) -> Flag:
     chunks = [sample.chunks[i] for i in members]
     return Flag(
         kind="crowded_region",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections import defaultdict
 from collections.abc import Sequence
 
@@ -15,15 +14,14 @@ from scipy.sparse.csgraph import connected_components
 from core.types import Flag
 from eval.diagnose.finding import Finding, opening
 from eval.sample import Sample
+from eval.words import shingles
 
 NEAR_DUPLICATE_COSINE = 0.92  # above it two passages of the MiniLM family say the same in nearly the same words
 # Vectors alone can't tell: passages of one document share its title, and with it much of their vectors. Two passages
 # are near duplicates only where the smaller one also has this share of its word triples in the other (Broder 1997,
 # "On the resemblance and containment of documents"). Of the pairs above the cosine, a corpus of abstracts without
 # copies had 0.17 at most (95%), one with real copies 1.0, templates that differ in a number 0.33 and more.
-SHINGLE_WORDS = 3
 MIN_CONTAINMENT = 0.3
-_WORD = re.compile(r"\w+")
 ROWS_AT_ONCE = 1024
 PAIRS_PER_CHUNK = 64  # later neighbours kept per chunk: groups stay connected and memory stays bounded
 MEMBERS_SHOWN = 12
@@ -91,17 +89,12 @@ def near_pairs(vectors: NDArray[np.float32], threshold: float = NEAR_DUPLICATE_C
 
 def _share_words(sample: Sample, pairs: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Which pairs of chunks also share their words, bool, shape (n_pairs,)."""
-    shingles = {int(i): _shingles(sample.chunks[i].text) for i in np.unique(pairs)}
+    held = {int(i): shingles(sample.chunks[i].text) for i in np.unique(pairs)}
     shared = np.zeros(len(pairs), dtype=bool)
     for row, (i, j) in enumerate(pairs.tolist()):
-        smaller = min(len(shingles[i]), len(shingles[j]))
-        shared[row] = len(shingles[i] & shingles[j]) >= MIN_CONTAINMENT * smaller
+        smaller = min(len(held[i]), len(held[j]))
+        shared[row] = len(held[i] & held[j]) >= MIN_CONTAINMENT * smaller
     return shared
-
-
-def _shingles(text: str) -> set[tuple[str, ...]]:
-    words = _WORD.findall(text.lower())
-    return set(zip(*(words[k:] for k in range(min(SHINGLE_WORDS, len(words)))), strict=False))
 
 
 def find_boilerplate(sample: Sample) -> Finding:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
@@ -13,6 +12,7 @@ from core.types import Flag
 from eval.diagnose.finding import Finding
 from eval.sample import Sample, normalized
 from eval.significance import bootstrap_interval
+from eval.words import WORDS
 
 MIN_SENTENCES = 4
 N_QUERIES = 300
@@ -22,7 +22,6 @@ MIN_QUERY_WORDS = 4
 BROKEN_RATIO = 0.8  # dense nDCG@10 below this share of the lexical one: the encoder holds retrieval back
 CUTOFF = 10
 CONFIDENCE = 0.975  # "broken" is said only above the upper limit of a 95% interval
-WORDS = re.compile(r"[぀-ヿ㐀-䶿一-鿿가-힯]|[^\W_]+")  # ideographs and kana singly, else whole words
 BASIS = (
     "The corpus alone: held-out sentences searched the rest of their chunk, by vectors and by words. This can tell "
     "that the model doesn't know a language or vocabulary. It can't rank ordinary English corpora, and says nothing "

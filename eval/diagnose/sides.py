@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from eval.sample import Sample, normalized
+from eval.words import WORDS
 
 MIN_SENTENCES = 2
 SHRUNK = 0.3  # of the covariance that is replaced by its mean eigenvalue before it is inverted
@@ -20,7 +20,6 @@ N_NEIGHBOURS = 10
 N_OWN = 3  # nearest chunks that a side's fit to a document is read from
 CHUNKS_AT_ONCE = 2000
 SMALLEST = 1e-9
-WORDS = re.compile(r"[぀-ヿ㐀-䶿一-鿿가-힯]|[^\W_]+")  # ideographs and kana singly, else whole words
 NAMES = (
     "contrast", "whitened contrast", "cosine", "whitened cosine", "shared words", "shared neighbours",
     "fit to the document", "nearer to another document",

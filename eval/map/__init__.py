@@ -25,7 +25,7 @@ from eval.map.colours import (
 )
 from eval.map.honesty import Honesty, assess
 from eval.map.layout import check_method, lay_out
-from eval.map.neighbours import nearest_rows
+from eval.neighbours import nearest_rows
 from eval.sample import Sample, normalized
 from eval.subjects import chunks_of_flags
 

@@ -12,7 +12,7 @@ from openTSNE.affinity import PerplexityBasedNN
 from openTSNE.nearest_neighbors import KNNIndex
 
 from core.errors import DependencyError, InputError
-from eval.map.neighbours import nearest_rows
+from eval.neighbours import nearest_rows
 
 METHODS = ("tsne", "umap")
 PERPLEXITY = 30.0  # van der Maaten and Hinton (2008); at most a third of the points
@@ -126,7 +126,7 @@ class _ExactIndex(KNNIndex):
 
     def build(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Neighbours of every point among the others."""
-        return nearest_rows(self.data, self.data, self.k, leave_out_self=True)
+        return nearest_rows(self.data, self.data, self.k, own=np.arange(len(self.data)))
 
     def query(self, query: NDArray[np.float32], k: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Neighbours of new points."""

@@ -16,7 +16,7 @@ from eval.map import MapOptions, check_method, draw_map
 from eval.map.colours import by_field, by_source, categories, offered_fields
 from eval.map.honesty import assess, displacement, faithfulness
 from eval.map.layout import lay_out
-from eval.map.neighbours import nearest_rows
+from eval.neighbours import nearest_rows
 from eval.subjects import chunks_of_flags
 from tests.eval.corpus import make_chunk, topical_corpus
 
@@ -49,8 +49,8 @@ def with_chunks(diagnosis: Diagnosis, change) -> Diagnosis:
 
 
 def test_neighbours_are_those_of_a_full_comparison(rows, monkeypatch):
-    monkeypatch.setattr("eval.map.neighbours.VALUES_AT_ONCE", 1000)  # several blocks
-    found, distances = nearest_rows(rows, rows, 7, leave_out_self=True)
+    monkeypatch.setattr("eval.neighbours.VALUES_AT_ONCE", 1000)  # several blocks
+    found, distances = nearest_rows(rows, rows, 7, own=np.arange(len(rows)))
     full = np.linalg.norm(rows[:, None].astype(np.float64) - rows, axis=2)
     np.fill_diagonal(full, np.inf)
     np.testing.assert_array_equal(found, np.argsort(full, axis=1, kind="stable")[:, :7])
