@@ -5,6 +5,7 @@ from __future__ import annotations
 from core.errors import (
     ConfigError,
     DependencyError,
+    Forbidden,
     IndexLocked,
     IndexMismatch,
     InputError,
@@ -21,6 +22,7 @@ _TABLE: tuple[tuple[type[LimpidError], int, int, str], ...] = (
     (ConfigError, 2, 500, "Wrong setting"),
     (InputError, 2, 422, "Unusable input"),
     (NotFound, 3, 404, "Not found"),
+    (Forbidden, 2, 403, "Forbidden"),
     (IndexMismatch, 4, 409, "Index mismatch"),
     (IndexLocked, 4, 423, "Index locked"),
     (StorageFull, 5, 507, "Disk full"),

@@ -14,10 +14,11 @@ NOTE = "served.json"
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """A serving process."""
+    """A serving process; `secret` is a key that it accepts from whoever can read the index' folder."""
 
     url: str
     pid: int
+    secret: str
 
 
 def read_holder(index: str) -> Holder | None:
@@ -31,10 +32,12 @@ def read_holder(index: str) -> Holder | None:
 
 
 @contextmanager
-def announced(index: str, url: str) -> Iterator[None]:
-    """Leave the note while this process serves the index."""
+def announced(index: str, url: str, secret: str) -> Iterator[None]:
+    """Leave the note, for its owner's eyes only, while this process serves the index."""
     note = Path(index) / NOTE
-    note.write_text(json.dumps(asdict(Holder(url, os.getpid()))), encoding="utf-8")
+    note.unlink(missing_ok=True)
+    with os.fdopen(os.open(note, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+        json.dump(asdict(Holder(url, os.getpid(), secret)), file)
     try:
         yield
     finally:

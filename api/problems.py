@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 
 from api.failures import http_status
 from api.schemas import FieldFault, Problem
-from core.errors import InputError, LimpidError, NotFound
+from core.errors import Forbidden, InputError, LimpidError, NotFound
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_S = 5
@@ -52,7 +52,7 @@ def public_detail(error: LimpidError) -> tuple[str, str | None]:
 
     Only messages about the request itself are passed on: the others may name folders and servers.
     """
-    if isinstance(error, InputError | NotFound):
+    if isinstance(error, InputError | NotFound | Forbidden):
         return str(error), None
     reference = uuid.uuid4().urn
     _logger.error("%s: %s: %s", reference, type(error).__name__, error)

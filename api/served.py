@@ -21,7 +21,7 @@ def find_server(settings: Settings) -> ServedIndex:
     holder = read_holder(settings.index)
     if holder is None:
         raise IndexLocked(f"The index {settings.index} is open in another process. Wait for it, or stop it.")
-    return ServedIndex(holder.url, settings)
+    return ServedIndex(holder.url, holder.secret)
 
 
 class ServedIndex:
@@ -30,13 +30,12 @@ class ServedIndex:
     Each raises `IndexLocked` where the server doesn't answer, else `InputError` or `NotFound`.
     """
 
-    def __init__(self, url: str, settings: Settings):
-        """The first of the settings' API keys is sent along."""
+    def __init__(self, url: str, secret: str):
+        """`secret` is sent along as key."""
         import httpx
 
-        keys = settings.api_keys.get_secret_value().split(",") if settings.api_keys else []
-        headers = {"Authorization": f"Bearer {keys[0].strip()}"} if keys else {}
         self.url = url
+        headers = {"Authorization": f"Bearer {secret}"}
         self._client = httpx.Client(base_url=url, headers=headers, timeout=TIMEOUT_S, trust_env=False)
 
     def __enter__(self) -> ServedIndex:
@@ -100,5 +99,5 @@ class ServedIndex:
             return body
         detail = str(body.get("detail", answer.reason_phrase))
         if answer.status_code in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
-            raise InputError(f"The server at {self.url} wants a key: set LIMPID_API_KEYS. ({detail})")
+            raise IndexLocked(f"The server at {self.url} holds the index but refuses this command. ({detail})")
         raise NotFound(detail) if answer.status_code == httpx.codes.NOT_FOUND else InputError(detail)

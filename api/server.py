@@ -6,26 +6,29 @@ import ipaddress
 import signal
 import socket
 from contextlib import nullcontext, suppress
+from secrets import token_urlsafe
 
 from api.app import create_app
 from api.console import Console
 from api.holder import announced
+from api.keys import KeyRing
 from core.errors import ConfigError, DependencyError
 from core.index import Index
 from core.settings import Settings
 
 
-def run_server(index: Index, settings: Settings, console: Console) -> None:
+def run_server(index: Index, settings: Settings, console: Console, *, is_forced: bool = False) -> None:
     """Serve until interrupted.
 
-    Raises `ConfigError` for a public address without keys, `DependencyError` where the address can't be had.
+    Raises `ConfigError` for a public address without keys that isn't forced, `DependencyError` where the address can't
+    be had.
     """
     import uvicorn
 
-    if not settings.api_keys and not _is_loopback(settings.host):
+    if not is_forced and not KeyRing(settings).is_locked and not _is_loopback(settings.host):
         raise ConfigError(
-            f"Listening on {settings.host} would open the index to everyone who can reach it. "
-            "Set LIMPID_API_KEYS to require a key, or listen on 127.0.0.1."
+            f"Listening on {settings.host} would open the index to everyone who can reach it. Make a key (limpid keys "
+            "add NAME) or set LIMPID_API_KEYS, listen on 127.0.0.1, or pass --force to open it."
         )
     listener = _listen(settings.host, settings.port)
     port = listener.getsockname()[1]
@@ -34,8 +37,9 @@ def run_server(index: Index, settings: Settings, console: Console) -> None:
     if console.json:
         console.result({"url": url})
     console.note(f"Limpid serves {settings.index} at {url}  (stop with Ctrl-C)")
-    config = uvicorn.Config(create_app(index, settings), log_level="warning", server_header=False)
-    with listener, nullcontext() if settings.is_server else announced(settings.index, url):
+    secret = token_urlsafe()  # for the commands of whoever may read the folder
+    config = uvicorn.Config(create_app(index, settings, secret), log_level="warning", server_header=False)
+    with listener, nullcontext() if settings.is_server else announced(settings.index, url, secret):
         # uvicorn finishes what is running, then raises the signal that stopped it anew, for us to end by.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         with suppress(KeyboardInterrupt):

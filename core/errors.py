@@ -4,6 +4,7 @@
     ├── ConfigError        a setting is wrong, or two settings contradict each other
     ├── InputError         what the caller passed can't be used
     ├── NotFound           a path, document or index isn't there
+    ├── Forbidden          the caller's key may not do it
     ├── IndexMismatch      the index was made with something incompatible
     ├── IndexLocked        another process holds the index
     └── DependencyError    something Limpid needs is unavailable (model, server, disk)
@@ -30,6 +31,10 @@ class InputError(LimpidError):
 
 class NotFound(LimpidError):
     """What was asked for doesn't exist."""
+
+
+class Forbidden(LimpidError):
+    """The caller is known and may not do this."""
 
 
 class IndexMismatch(LimpidError):

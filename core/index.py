@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from core.compress.embedder import projected, projection_of
+from core.compress.embedder import full_encoder, projected, projection_of
 from core.compress.projection import Projection
 from core.embed import Embedder, open_embedder
 from core.errors import DependencyError, IndexLocked, IndexMismatch, NotFound
@@ -64,10 +64,17 @@ class Index:
         self.close()
 
 
-def open_index(settings: Settings, *, create: bool = False, notify: Callable[[str], None] = print) -> Index:
+def open_index(
+    settings: Settings,
+    *,
+    create: bool = False,
+    notify: Callable[[str], None] = print,
+    embedder: Embedder | None = None,
+) -> Index:
     """The index that the settings name, made where `create` says so.
 
     What the settings leave at a default follows the index; what they set explicitly must agree with it.
+    An `embedder` that is open already serves this index too where it is of the model that the index names.
     Raises `NotFound` where there is none, `IndexMismatch` where it was made with something else than the settings
     ask for, `IndexLocked` while another process has it open, `DependencyError` where the server or the model is
     unavailable.
@@ -77,11 +84,11 @@ def open_index(settings: Settings, *, create: bool = False, notify: Callable[[st
         if found is None and not create:
             raise generations.absent()
         if found is None:
-            return _create(generations, settings, notify)
+            return _create(generations, settings, notify, embedder)
         number, store = found
         try:
             meta = _read_meta(store, generations)
-            embedder = open_model(settings, meta.fingerprint, notify, meta.projection)
+            embedder = open_model(settings, meta.fingerprint, notify, meta.projection, embedder)
             compare(meta.fingerprint, embedder, settings)
             if create:
                 generations.sweep()
@@ -96,13 +103,17 @@ def open_model(
     stored: Fingerprint | None,
     notify: Callable[[str], None] = print,
     projection: dict[str, Any] | None = None,
+    known: Embedder | None = None,
 ) -> Embedder:
     """The encoder that the settings name, else the index' own, with the index' projection behind it if it has one.
 
-    Raises `DependencyError` where it is unavailable.
+    The `known` one where it is of that model, else it is opened. Raises `DependencyError` where it is unavailable.
     """
     name = settings.model if stored is None or "model" in settings.model_fields_set else stored.model
-    full = open_embedder(name, settings.cache_dir, device=settings.device, offline=settings.offline, notify=notify)
+    if known is not None and full_encoder(known).name == name:
+        full = full_encoder(known)
+    else:
+        full = open_embedder(name, settings.cache_dir, device=settings.device, offline=settings.offline, notify=notify)
     return projected(full, Projection.from_json(projection) if projection else None)
 
 
@@ -234,8 +245,10 @@ def describe_next(settings: Settings, number: int) -> dict | None:
             store.close()
 
 
-def _create(generations: Generations, settings: Settings, notify: Callable[[str], None]) -> Index:
-    embedder = open_model(settings, None, notify)
+def _create(
+    generations: Generations, settings: Settings, notify: Callable[[str], None], known: Embedder | None
+) -> Index:
+    embedder = open_model(settings, None, notify, known=known)
     generations.discard(FIRST)  # what a run left that was killed before it had written a document
     index = _make(generations, embedder, fingerprint_of(settings, embedder), FIRST)
     try:

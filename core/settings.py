@@ -60,7 +60,13 @@ class Settings(BaseSettings):
 
     host: str = Field("127.0.0.1", description="Address that `limpid serve` listens on.")
     port: int = Field(8000, ge=0, le=65535, description="Port that `limpid serve` listens on.")
-    api_keys: SecretStr | None = Field(None, description="Comma-separated bearer keys; set, every request needs one.")
+    api_keys: SecretStr | None = Field(
+        None, description="Comma-separated bearer keys, each SECRET or TENANT:SECRET; set, every request needs one."
+    )
+    keys_file: Path | None = Field(None, description="File of `limpid keys`; by default in the index' folder.")
+    allowed_hosts: str = Field(
+        "", description="Comma-separated host names, besides addresses and localhost, that a server without keys has."
+    )
 
     @classmethod
     def settings_customise_sources(

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 def serve(
     host: Annotated[str | None, typer.Option("--host", help="Address to listen on. [127.0.0.1]")] = None,
     port: Annotated[int | None, typer.Option("--port", help="Port; 0 takes a free one. [8000]")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Listen publicly although there are no keys.")] = False,
     index: IndexOption = None,
     collection: CollectionOption = None,
     model: ModelOption = None,
@@ -30,7 +31,7 @@ def serve(
     console = Console(as_json, quiet)
     settings = settings_from(index=index, collection=collection, model=model, host=host, port=port)
     with open_for(settings, console) as opened:
-        run_server(opened, settings, console)
+        run_server(opened, settings, console, is_forced=force)
 
 
 def status(

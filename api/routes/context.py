@@ -9,8 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from api import problems
 from api.contexts import find_context
-from api.live import LiveIndex
 from api.schemas import MAX_FILTER_CHARACTERS, MAX_QUERY_CHARACTERS, Fusion, Mode
+from api.tenants import Live
 from search.passages import POOL
 
 MAX_TOKENS = 200_000
@@ -104,20 +104,18 @@ class ContextAnswer(BaseModel):
     notes: list[str] = Field([], description="What the caller should know; absent where nothing.")
 
 
-def router(live: LiveIndex) -> APIRouter:
-    """The address, to be included below `/v1`."""
-    made = APIRouter()
+router = APIRouter()
 
-    @made.post(
-        "/context",
-        response_model=ContextAnswer,
-        response_model_exclude_unset=True,
-        responses=problems.documented(400, 413, 422),
-        summary="Make a context for a language model, within a budget of tokens and ready to be cited",
-    )
-    def make_context(body: ContextRequest) -> dict:
-        wanted = body.model_dump(exclude={"filter", "format"}) | {"where": body.filter, "form": body.format}
-        context = live.answer(lambda index, retriever: find_context(index, retriever, live.settings, **wanted))
-        return context.to_json()
 
-    return made
+@router.post(
+    "/context",
+    response_model=ContextAnswer,
+    response_model_exclude_unset=True,
+    responses=problems.documented(400, 413, 422),
+    summary="Make a context for a language model, within a budget of tokens and ready to be cited",
+)
+def make_context(live: Live, body: ContextRequest) -> dict:
+    """Take passages by what they are worth until the rendered text fills the budget."""
+    wanted = body.model_dump(exclude={"filter", "format"}) | {"where": body.filter, "form": body.format}
+    context = live.answer(lambda index, retriever: find_context(index, retriever, live.settings, **wanted))
+    return context.to_json()

@@ -8,7 +8,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
 from api import problems
-from api.live import LiveIndex
+from api.tenants import Live
 from core.copying import package, versions
 from core.index import Index
 
@@ -42,19 +42,19 @@ class PackageAnswer(BaseModel):
     )
 
 
-def router(live: LiveIndex) -> APIRouter:
-    """The addresses under `/v1/copy`."""
-    routes = APIRouter()
+router = APIRouter()
 
-    @routes.get("/copy", summary="What a copy of the index has to hold")
-    def copyable() -> Copyable:
-        return live.answer(lambda index, _: _copyable(index))
 
-    @routes.post("/copy", responses=problems.documented(413, 422), summary="Some documents with chunks and vectors")
-    def copied(body: PackageRequest) -> PackageAnswer:
-        return PackageAnswer(**live.answer(lambda index, _: package(index.store, body.document_ids).to_json()))
+@router.get("/copy", summary="What a copy of the index has to hold")
+def copyable(live: Live) -> Copyable:
+    """Which documents there are, in which versions."""
+    return live.answer(lambda index, _: _copyable(index))
 
-    return routes
+
+@router.post("/copy", responses=problems.documented(413, 422), summary="Some documents with chunks and vectors")
+def copied(live: Live, body: PackageRequest) -> PackageAnswer:
+    """In the order in which they were asked for."""
+    return PackageAnswer(**live.answer(lambda index, _: package(index.store, body.document_ids).to_json()))
 
 
 def _copyable(index: Index) -> Copyable:

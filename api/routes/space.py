@@ -8,8 +8,8 @@ from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
 from api import problems
-from api.live import LiveIndex
 from api.schemas import MAX_FILTER_CHARACTERS, MAX_K, MAX_QUERY_CHARACTERS, HitAnswer
+from api.tenants import Live
 from search.space.examples import MAX_EXAMPLES
 from search.space.similar import similar
 from search.space.walk import MAX_STEPS, walk
@@ -81,31 +81,31 @@ class WalkAnswer(BaseModel):
     notes: list[str] = Field([], description="What the caller should know of the walk; absent where nothing.")
 
 
-def router(live: LiveIndex) -> APIRouter:
-    """The addresses, to be included below `/v1`."""
-    made = APIRouter()
-    failures = problems.documented(400, 404, 413, 422)
+router = APIRouter()
+failures = problems.documented(400, 404, 413, 422)
 
-    @made.post(
-        "/similar",
-        response_model=SimilarAnswer,
-        response_model_exclude_unset=True,
-        responses=failures,
-        summary="Find the passages that are like some examples and unlike others",
-    )
-    def find_similar(body: SimilarRequest) -> dict:
-        return live.answer(
-            lambda index, _: similar(index, body.like, body.unlike, body.k, body.strategy, body.filter)
-        ).to_json()
 
-    @made.post(
-        "/walk",
-        response_model=WalkAnswer,
-        response_model_exclude_unset=True,
-        responses=failures,
-        summary="Find the passages on the way from one point of the latent space to another",
-    )
-    def take_walk(body: WalkRequest) -> dict:
-        return live.answer(lambda index, _: walk(index, body.start, body.end, body.steps, body.filter)).to_json()
+@router.post(
+    "/similar",
+    response_model=SimilarAnswer,
+    response_model_exclude_unset=True,
+    responses=failures,
+    summary="Find the passages that are like some examples and unlike others",
+)
+def find_similar(live: Live, body: SimilarRequest) -> dict:
+    """An example is the id of a chunk or a document, or `text:` and words."""
+    return live.answer(
+        lambda index, _: similar(index, body.like, body.unlike, body.k, body.strategy, body.filter)
+    ).to_json()
 
-    return made
+
+@router.post(
+    "/walk",
+    response_model=WalkAnswer,
+    response_model_exclude_unset=True,
+    responses=failures,
+    summary="Find the passages on the way from one point of the latent space to another",
+)
+def take_walk(live: Live, body: WalkRequest) -> dict:
+    """The ends are examples as in a search by examples."""
+    return live.answer(lambda index, _: walk(index, body.start, body.end, body.steps, body.filter)).to_json()

@@ -405,7 +405,7 @@ from core.index import open_index
 from core.settings import Settings
 
 async def ask(app):
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://limpid") as client:
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1") as client:
         return [(await client.post("/v1/search", json={"query": "tea"})).json()["hits"][0]["title"],
                 (await client.get("/readyz")).status_code, (await client.get("/?q=tea")).status_code]
 
