@@ -26,6 +26,7 @@ TITLES = {
     "chunking": "Passages",
     "compression": "Compression",
     "context": "Contexts",
+    "report": "Time and memory of the quality report",
     "validate": "Is the quality report right?",
     "cure": "The cure of muddy chunks",
 }
@@ -42,10 +43,11 @@ QUICK = {
     "chunking": ["--chunkers", "structure", "--passages", "chunk", "sentences", "--thresholds", "0.6"],
     "compression": ["--names", "cranfield", "--methods", "pca:128", "binary", "--applied", "binary"],
     "context": ["chunking_evaluation", "--questions", "20", "--kinds", "sentences"],
+    "report": ["--n", "1000"],
     "validate": ["--only", "stackfaq", "--only", "xquad_en"],
     "cure": ["--shares", "0.5"],
 }
-KEEPERS = ("bm25", "hybrid", "peers", "quality", "fusion", "chunking", "compression", "context", "validate")
+KEEPERS = ("bm25", "hybrid", "peers", "quality", "fusion", "chunking", "compression", "context", "report", "validate")
 
 
 def main() -> None:

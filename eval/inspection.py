@@ -9,7 +9,6 @@ from itertools import islice
 from math import inf
 
 import numpy as np
-from scipy.stats import norm
 
 from core.filters import OneOf, Some
 from core.index import Index
@@ -17,6 +16,7 @@ from core.sparse import SparseVector
 from core.store import StoredChunk
 from core.types import Chunk
 from core.unrelated import Unrelated, measure_unrelated
+from eval.diagnose.density import N_NEIGHBOURS, crowded_above
 from eval.diagnose.muddy import find_muddy
 from eval.passages import Stretch, score
 from eval.sample import collect
@@ -26,11 +26,8 @@ N_ANSWERS = 3  # of a query that are looked at
 N_ABOVE = 20  # passages above an answer that are read
 N_SAMPLE = 400  # chunks that stand for the corpus: a moment to read, and enough peers for each number of sentences
 N_PROBES = 200  # of them, whose neighbourhoods say how dense the corpus is
-N_NEIGHBOURS = 10
 HALF = 0.5
 MIN_PROBES = 30  # fewer are no corpus to compare with
-Z_LIMIT = float(norm.ppf(0.95))
-SIXTEENTH = float(norm.cdf(-1))  # quantile one standard deviation below the mean
 
 RankChunks = Callable[[str, str], Sequence[tuple[str, float]]]  # (query, mode) -> chunk ids with scores, best first
 
@@ -182,17 +179,14 @@ class Inspection:
 
     @cached_property
     def crowded_above(self) -> float:
-        """The density above which a chunk's region is crowded; infinite where there are too few chunks to say.
+        """The density above which a chunk's region is crowded, by `N_PROBES` chunks of this corpus as in a report.
 
-        The 95% quantile of the density of `N_PROBES` chunks of this corpus if the half that is less dense is half of a
-        normal distribution: median + 1.645 · (median − 15.87% quantile). Crowds in the corpus can't raise it much.
+        Infinite where there are too few chunks to say.
         """
         probes = self._sample[:N_PROBES]
         if len(probes) < MIN_PROBES:
             return inf
-        densities = [self.density(row.chunk.id, row.dense) for row in probes]
-        median, lower = np.quantile(densities, (0.5, SIXTEENTH))
-        return float(median + Z_LIMIT * (median - lower))
+        return crowded_above(np.array([self.density(row.chunk.id, row.dense) for row in probes]))
 
     @cached_property
     def unrelated(self) -> Unrelated:

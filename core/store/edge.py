@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import shutil
+import struct
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -24,6 +27,7 @@ DELETED_THRESHOLD = 1e-9
 # One thread a query: with a pool a dense query over 20,000 chunks took 1.8 ms instead of 1.2 on 2 cores, and a server
 # has other queries for the other cores.
 SEARCH_THREADS = 1
+HELD = "held.lock"  # in the collection's folder, locked while a process has it open
 MEGABYTE = 1 << 20
 POINTS_PER_WRITE = 2048  # bounds the memory that the engine's log entry takes: 90 KB a chunk of 384 dimensions
 _FIELD_KINDS = {
@@ -56,17 +60,24 @@ class EdgeStore:
         self._turns = Turns()
         self._folder = folder
         self._min_free = min_free_mb * MEGABYTE
-        with _translated(folder):
-            if exists(folder):
-                self._shard = edge.EdgeShard.load(str(folder))
-            elif dimension is None:
-                raise NotFound(f"There is no index in {folder}. Make one: limpid ingest PATH --index {folder}")
-            else:
-                self._check_space(0)
-                folder.mkdir(parents=True, exist_ok=True)
-                self._shard = edge.EdgeShard.create(str(folder), _config(dimension, quantization))
-                for key, kind in form.INDEXED.items():
-                    self.index_field(key, kind)
+        is_new = not exists(folder)
+        if is_new and dimension is None:
+            raise NotFound(f"There is no index in {folder}. Make one: limpid ingest PATH --index {folder}")
+        if is_new:
+            self._check_space(0)
+            folder.mkdir(parents=True, exist_ok=True)
+        self._held: int | None = _hold(folder)
+        try:
+            with _translated(folder):
+                if is_new:
+                    self._shard = edge.EdgeShard.create(str(folder), _config(dimension, quantization))
+                else:
+                    self._shard = edge.EdgeShard.load(str(folder))
+            for key, kind in form.INDEXED.items() if is_new else ():
+                self.index_field(key, kind)
+        except BaseException:
+            os.close(self._held)
+            raise
 
     def reading(self) -> AbstractContextManager[None]:
         """See `Store`."""
@@ -85,7 +96,8 @@ class EdgeStore:
     def write_meta(self, meta: dict) -> None:
         """See `Store`."""
         self._write(edge.UpdateOperation.upsert_points([edge.Point(form.META_ID, {}, form.meta_payload(meta))]))
-        self._shard.flush()
+        with _translated(self._folder):
+            self._shard.flush()
 
     def upsert(self, chunks: Sequence[EmbeddedChunk], records: Sequence[DocumentRecord]) -> None:
         """See `Store`."""
@@ -257,8 +269,13 @@ class EdgeStore:
     def close(self) -> None:
         """See `Store`."""
         with _translated(self._folder):
-            self._shard.flush()
-            self._shard.close()
+            try:
+                self._shard.flush()
+                self._shard.close()
+            finally:
+                held, self._held = self._held, None
+                if held is not None:
+                    os.close(held)
 
     def _count(self, kind: str) -> int:
         complete = edge.Filter(must=[_equals("kind", kind)], must_not=[_equals("generation", "")])
@@ -297,6 +314,28 @@ class EdgeStore:
 def exists(folder: Path) -> bool:
     """Whether a folder holds an embedded collection."""
     return (folder / "edge_config.json").is_file()
+
+
+def _hold(folder: Path) -> int:
+    """A handle whose closing lets go of the folder.
+
+    The engine has a lock of its own, but what it does before it finds that taken removes files of whoever has it.
+    Raises `IndexLocked`, or `DependencyError` where the folder can't be written.
+    """
+    try:
+        handle = os.open(folder / HELD, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise DependencyError(f"The index {folder} can't be used: {error.strerror}.") from None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        raise _locked(folder) from None
+    return handle
+
+
+def _locked(folder: Path) -> IndexLocked:
+    return IndexLocked(f"The index {folder} is open in another process. Wait for it, or stop it.")
 
 
 def _approximate(limit: int) -> edge.SearchParams:
@@ -345,7 +384,7 @@ def _translated(folder: Path) -> Iterator[None]:
             raise
         text = str(error)
         if "WouldBlock" in text:
-            raise IndexLocked(f"The index {folder} is open in another process. Wait for it, or stop it.") from None
+            raise _locked(folder) from None
         if "No space left" in text or "StorageFull" in text:
             raise StorageFull(f"The disk of {folder} is full. Make room, then run the same command again.") from None
         raise DependencyError(f"The index {folder} can't be used: {text}") from error
@@ -397,8 +436,12 @@ def _filter(where: filters.Filter) -> edge.Filter:
 
 def _stored(point: edge.Record) -> StoredChunk:
     vectors = point.vector or {}
-    dense, sentences = (
-        np.asarray(vectors[name], dtype=np.float32) if name in vectors else None
-        for name in (form.DENSE, form.SENTENCES)
-    )
+    dense = _matrix([vectors[form.DENSE]])[0] if form.DENSE in vectors else None
+    sentences = _matrix(vectors[form.SENTENCES]) if form.SENTENCES in vectors else None
     return StoredChunk(form.chunk_of(point.id, point.payload), dense, sentences)
+
+
+def _matrix(rows: Sequence[Sequence[float]]) -> np.ndarray:
+    """As `np.asarray(rows, dtype=np.float32)`, four times as fast: it is half of what reading a hit takes."""
+    packed = bytearray().join([struct.pack(f"{len(row)}f", *row) for row in rows])
+    return np.frombuffer(packed, dtype=np.float32).reshape(len(rows), -1)

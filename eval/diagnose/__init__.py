@@ -17,13 +17,13 @@ from eval.diagnose.dimensions import find_dimension_collapse
 from eval.diagnose.duplicates import find_boilerplate, find_duplicates
 from eval.diagnose.finding import Finding
 from eval.diagnose.hubs import find_hubs
-from eval.diagnose.mismatch import find_mismatch
+from eval.diagnose.mismatch import QueryEvidence, find_mismatch
 from eval.diagnose.muddy import find_muddy
 from eval.diagnose.terms import find_unplaceable
 from eval.diagnose.truncation import find_truncated
 from eval.sample import Sample
 
-__all__ = ["Diagnosis", "Finding", "diagnose", "write_scores"]
+__all__ = ["Diagnosis", "Finding", "QueryEvidence", "diagnose", "write_scores"]
 
 SEVERITY = (  # faults of the whole index first, then lost text, then single passages
     "domain_mismatch",
@@ -64,16 +64,17 @@ def diagnose(
     encode: Encode | None = None,
     progress: Progress | None = None,
     pieces: Pieces | None = None,
+    queries: QueryEvidence | None = None,
 ) -> Diagnosis:
     """Flags, corpus numbers and per-chunk scores; the same sample and seed give the same diagnosis.
 
     `encode(texts)` gives query vectors, float, shape (n, dim): the mismatch check then asks as a user would; without
     it, stored sentence vectors stand in. `pieces(texts)` says how many pieces the encoder's tokenizer makes of each
-    text; without either, unplaceable terms aren't looked for. `progress(name, done, total)` is called before each check
-    and at the end.
+    text; without either, unplaceable terms aren't looked for. `queries` is what real ones say of the model.
+    `progress(name, done, total)` is called before each check and at the end.
     """
     checks: dict[str, Callable[[], Finding]] = {
-        "truncation": lambda: find_truncated(sample),
+        "truncation": lambda: find_truncated(sample, seed, encode, pieces),
         "muddy": lambda: find_muddy(sample, seed),
         "duplicates": lambda: find_duplicates(sample),
         "boilerplate": lambda: find_boilerplate(sample),
@@ -82,7 +83,7 @@ def diagnose(
         "hubs": lambda: find_hubs(sample, seed),
         "density": lambda: find_density(sample, seed),
         "terms": lambda: find_unplaceable(sample, seed, encode, pieces),
-        "mismatch": lambda: find_mismatch(sample, seed, encode),
+        "mismatch": lambda: find_mismatch(sample, seed, encode, queries),
     }
     findings: dict[str, Finding] = {}
     for done, (name, check) in enumerate(checks.items()):

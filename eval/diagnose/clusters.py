@@ -3,29 +3,34 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import norm
 
 from core.types import Flag
+from eval.diagnose.duplicates import copies
 from eval.diagnose.finding import Finding, opening
 from eval.neighbours import nearest_rows
-from eval.sample import Sample
+from eval.sample import Sample, normalized
 
 MIN_CHUNKS = 100  # below it a topic is a handful of passages and a confusion rate is noise
 MAX_CHUNKS = 5000  # drawn above it: the statistics are shares, and 5,000 chunks fix them to about a percent
-N_TOPICS = (10, 20)  # two granularities on the lexical side, so that a pair split by one is whole in the other
+N_TOPICS = 20
 N_LATENT = 100
 N_NEIGHBORS = 10
 MIN_TOPIC_SIZE = 20
-MERGED_CONFUSION = 0.75  # of full mixing, by the vectors
-DISTINCT_CONFUSION = 0.20  # of full mixing, by the words
+MISPLACED = float(norm.ppf(0.99))  # 2.33 deviations: one chunk in a hundred of a normal null
+FULL_WEIGHT = 3.0  # deviations beyond that from which a misplaced chunk counts in full
+MIN_SPREAD = 0.02  # of a cosine: a corpus whose chunks differ by less has no scale of its own
+FALSE_ALARMS = 0.05  # of corpora without a merge, shared by all pairs of topics (Bonferroni)
 CHARACTERISTIC_TERMS = 8
 PAIRS_SHOWN = 5
-TERM_PATTERN = r"(?u)\b[^\W\d_][\w-]+\b"
+MEMBERS_SHOWN = 12
+TERM_PATTERN = r"[぀-ヿ㐀-䶿一-鿿가-힯]|\b[^\W\d_][\w-]+\b"  # ideographs and kana singly
+NULL = "misplaced chunks that spread over all topics by size, at the rate of this corpus' median topic or of their own"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,63 +42,157 @@ class LexicalSpace:
     latent: NDArray[np.floating]
 
 
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Two topics, and how far beyond chance misplaced chunks of either stand among the other's.
+
+    `topics[side]` and `misplaced[side]` are rows of the chunks drawn: all of that topic, and those of it that stand
+    among the other's; `terms[side]` tell what it is about.
+    """
+
+    score: float
+    topics: Sequence[NDArray[np.int64]]
+    misplaced: Sequence[NDArray[np.int64]]
+    terms: Sequence[list[str]]
+
+
 def find_merged_topics(sample: Sample, seed: int = 0) -> Finding:
     """The corpus' clusters with their terms, and a flag for each pair of topics that only the words can tell apart.
 
-    Topics come from the words (k-means on tf-idf projected by truncated SVD). A pair's confusion is the share of the
-    10 nearest neighbours, among the pair's own chunks, that belong to the other topic, over the share expected
-    if both were thoroughly mixed: 0 apart, 1 one cloud. Flagged where vectors give ≥ .75 and words ≤ .20 of it.
+    A chunk is misplaced where the words of its 10 nearest chunks by vector are far from its own though others share
+    them (see `misplacement`). Topics come from the words: 20 by k-means on tf-idf, title and headings included,
+    projected by truncated SVD. Copies (see `find_duplicates`) are left out: one misplaced passage is one, however often
+    it stands in the index. Misplaced chunks of one topic whose neighbours are in one other topic are evidence that
+    the vectors merge the two, in whole or in part. The score of a pair is the larger of its two directions' standard
+    scores (see `_standard_scores`); flagged where chance would give one such pair in 20 corpora.
     """
     n = len(sample)
     rng = np.random.default_rng(seed)
     drawn = np.sort(rng.choice(n, MAX_CHUNKS, replace=False)) if n > MAX_CHUNKS else np.arange(n)
-    assigned = [{"cluster": None} for _ in range(n)]
-    lexical = _lexical_space([sample.chunks[i].text for i in drawn], seed) if n >= MIN_CHUNKS else None
+    rows = [{"cluster": None, "misplaced": None} for _ in range(n)]
+    groups = copies([sample.chunks[i].text for i in drawn])[0]
+    again = [i for group in groups for i in list(group)[1:]]
+    drawn = np.delete(drawn, again)
+    few = len(drawn) < MIN_CHUNKS
+    lexical = None if few else _lexical_space([sample.chunks[i].lexical_text for i in drawn], seed)
     if lexical is None:
-        note = f"Too few chunks to judge topics: {n}, {MIN_CHUNKS} are needed." if n < MIN_CHUNKS else "No words found."
-        return Finding(numbers={"judged": False, "note": note, "clusters": []}, scores={"cluster": assigned})
+        note = f"Too few chunks to judge topics: {len(drawn)}, {MIN_CHUNKS} are needed." if few else "No words found."
+        return Finding(numbers={"judged": False, "note": note, "clusters": []}, scores={"cluster": rows})
     vectors = sample.vectors[drawn]
     labels = k_means(vectors, _n_clusters(len(drawn)), seed)
-    for index, label in zip(drawn.tolist(), labels.tolist(), strict=True):
-        assigned[index]["cluster"] = label
-    pairs, agreement = _confused_pairs(vectors, lexical, seed, labels)
+    topics = k_means(lexical.latent, min(N_TOPICS, len(drawn) // MIN_TOPIC_SIZE), seed)
+    near = _nearest(vectors)
+    misplaced = misplacement(lexical.latent, near)
+    for place, index in enumerate(drawn.tolist()):
+        rows[index] = {"cluster": int(labels[place]), "misplaced": float(misplaced[place])}
+    pairs, limit = _pairs(lexical, topics, near, misplaced)
     return Finding(
-        flags=tuple(_flag(sample, drawn, pair) for pair in pairs if pair["is_merged"]),
+        flags=tuple(_flag(sample, drawn, pair, limit) for pair in pairs if pair.score > limit),
         numbers={
             "judged": True,
-            "note": "Computed on all chunks." if len(drawn) == n else f"Computed on {len(drawn)} of {n} chunks.",
+            "note": "Computed on all chunks."
+            if len(drawn) == n
+            else f"Computed on {len(drawn)} of {n} chunks, no copies.",
             "clusters": _describe(sample, drawn, labels, lexical),
-            "agreement_with_words_nmi": agreement,
+            "agreement_with_words_nmi": _agreement(topics, labels),
+            "share_misplaced": float((misplaced > MISPLACED).mean()),
+            "threshold": limit,
             "most_confused_pairs": [_told(sample, drawn, pair) for pair in pairs[:PAIRS_SHOWN]],
         },
-        scores={"cluster": assigned},
+        scores={"cluster": rows},
     )
 
 
-def confusion(neighbors: NDArray[np.int64], labels: NDArray[np.int_]) -> float:
-    """The mean share of neighbours with another label, over its expectation under mixing; 0 without neighbours.
+def misplacement(latent: NDArray[np.floating], near: NDArray[np.int64]) -> NDArray[np.float64]:
+    """How far each chunk's neighbours by vector are from it by their words, in robust deviations, shape (n,).
 
-    `neighbors`: shape (n, k), indices of each row's nearest others. Expected under mixing for sizes a, b: the mean
-    over rows of the other side's share of the remaining rows, (2ab / n) / (n - 1).
+    `latent`: unit rows in a space of words, (n, d); `near`: the nearest others by vector, (n, k). The gap of a chunk is
+    its mean cosine in that space to its k nearest by words, minus that to its k nearest by vectors: 0 where both sides
+    agree. Its deviation is taken from the median gap, in units of the median minus the 16% quantile, so that misplaced
+    chunks don't hide one another.
     """
-    n = len(labels)
-    a = int((labels == labels[0]).sum())
-    expected = 2 * a * (n - a) / n / (n - 1)
-    if neighbors.size == 0 or expected == 0:
-        return 0.0
-    return float((labels[neighbors] != labels[:, None]).mean() / expected)
+    by_words = _nearest(latent, near.shape[1])
+    gap = _mean_cosine(latent, by_words) - _mean_cosine(latent, near)
+    low, median = np.quantile(gap, (norm.cdf(-1), 0.5))
+    return (gap - median) / max(median - low, MIN_SPREAD)
 
 
-def _nearest(vectors: NDArray[np.floating]) -> NDArray[np.int64]:
-    """The 10 nearest other rows of each."""
+def _mean_cosine(rows: NDArray[np.floating], others: NDArray[np.int64]) -> NDArray[np.float64]:
+    return np.mean([np.einsum("id,id->i", rows, rows[column]) for column in others.T], axis=0)
+
+
+def _nearest(vectors: NDArray[np.floating], k: int = N_NEIGHBORS) -> NDArray[np.int64]:
+    """The nearest other rows of each."""
     n = len(vectors)
-    return nearest_rows(vectors, vectors, min(N_NEIGHBORS, n - 1), own=np.arange(n))[0]
+    return nearest_rows(vectors, vectors, min(k, n - 1), own=np.arange(n))[0]
+
+
+def _pairs(
+    lexical: LexicalSpace, topics: NDArray[np.int_], near: NDArray[np.int64], misplaced: NDArray[np.float64]
+) -> tuple[list[Pair], float]:
+    """All pairs of topics large enough, those with most evidence of a merge first, and the limit of chance."""
+    n_topics = int(topics.max()) + 1
+    among = _shares(near, topics, n_topics)
+    words = _shares(_nearest(lexical.latent), topics, n_topics)
+    weights = np.clip(misplaced - MISPLACED, 0, FULL_WEIGHT)
+    strayed = np.maximum(among - words, 0) * weights[:, None]
+    large = np.flatnonzero(np.bincount(topics) >= MIN_TOPIC_SIZE)
+    scores = _standard_scores(strayed, weights, topics, large)
+    terms = {topic: _terms(lexical, topics == topic) for topic in large.tolist()}
+    found = []
+    for place, a in enumerate(large.tolist()):
+        for b in large[place + 1 :].tolist():
+            sides = [np.flatnonzero((topics == x) & (strayed[:, y] > 0)) for x, y in ((a, b), (b, a))]
+            members = [np.flatnonzero(topics == topic) for topic in (a, b)]
+            score = float(max(scores[a, b], scores[b, a]))
+            found.append(Pair(score, members, sides, [terms[a], terms[b]]))
+    found.sort(key=lambda pair: (-pair.score, pair.terms))
+    return found, float(norm.isf(FALSE_ALARMS / max(1, len(large) * (len(large) - 1))))
+
+
+def _shares(near: NDArray[np.int64], topics: NDArray[np.int_], n_topics: int) -> NDArray[np.float64]:
+    """Share of each row's neighbours in each topic, shape (n, n_topics)."""
+    shares = np.zeros((len(near), n_topics))
+    np.add.at(shares, (np.arange(len(near))[:, None], topics[near]), 1 / near.shape[1])
+    return shares
+
+
+def _standard_scores(
+    strayed: NDArray[np.float64], weights: NDArray[np.float64], topics: NDArray[np.int_], large: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """(observed - expected) / √(variance + one chunk in full) of the weight that strayed from topic to topic.
+
+    Expected from a to b is the larger of two: n_a · n_b / n times the corpus' rate, which is the mean weight of the
+    median topic, since a merge concerns few topics, or that of a normal null where this is more; and what strays from a
+    elsewhere, spread over the other topics by size, since a topic such as front matter that strays everywhere is merged
+    with none. The variance is that of a compound Poisson sum, expected · E(w²) / E(w). The chunk that is added to it
+    keeps a single one from being evidence.
+    """
+    n_topics = strayed.shape[1]
+    observed = np.zeros((n_topics, n_topics))
+    np.add.at(observed, topics, strayed)
+    np.fill_diagonal(observed, 0)
+    by_topic = [float(weights[topics == topic].mean()) for topic in large]
+    rate = max(norm.pdf(MISPLACED) - MISPLACED * norm.sf(MISPLACED), float(np.median(by_topic)) if by_topic else 0.0)
+    sizes = np.bincount(topics, minlength=n_topics)
+    by_size = rate * np.outer(sizes, sizes) / len(topics)
+    elsewhere = observed.sum(axis=1, keepdims=True) - observed
+    others = np.maximum(1, len(topics) - sizes[:, None] - sizes)
+    expected = np.maximum(by_size, elsewhere * sizes / others)
+    some = weights[weights > 0]
+    spread = float((some**2).mean() / some.mean()) if len(some) else 1.0
+    return (observed - expected) / np.sqrt(expected * spread + FULL_WEIGHT)
+
+
+def _agreement(topics: NDArray[np.int_], labels: NDArray[np.int_]) -> float:
+    from sklearn.metrics import normalized_mutual_info_score
+
+    return float(normalized_mutual_info_score(topics, labels))
 
 
 def _lexical_space(texts: list[str], seed: int) -> LexicalSpace | None:
     from sklearn.decomposition import TruncatedSVD
     from sklearn.feature_extraction.text import TfidfVectorizer
-    from sklearn.preprocessing import normalize
 
     vectorizer = TfidfVectorizer(
         sublinear_tf=True, min_df=2, max_df=0.5, max_features=50_000, token_pattern=TERM_PATTERN
@@ -106,7 +205,7 @@ def _lexical_space(texts: list[str], seed: int) -> LexicalSpace | None:
     if size < 2:
         return None
     latent = TruncatedSVD(size, random_state=seed).fit_transform(weights)
-    return LexicalSpace(weights, vectorizer.get_feature_names_out(), normalize(latent))
+    return LexicalSpace(weights, vectorizer.get_feature_names_out(), normalized(latent))
 
 
 def k_means(vectors: NDArray[np.floating], n_clusters: int, seed: int) -> NDArray[np.int_]:
@@ -125,37 +224,6 @@ def k_means(vectors: NDArray[np.floating], n_clusters: int, seed: int) -> NDArra
 def _n_clusters(n: int) -> int:
     """About one cluster for 50 chunks, from 2 to 20: enough to name the corpus' subjects in a short table."""
     return int(np.clip(n // 50, 2, 20))
-
-
-def _confused_pairs(
-    vectors: NDArray[np.float32], lexical: LexicalSpace, seed: int, labels: NDArray[np.int_]
-) -> tuple[list[dict[str, object]], float]:
-    """All judged pairs of lexical topics, most confused first, and the NMI of clusters and words (information only)."""
-    from sklearn.metrics import normalized_mutual_info_score
-
-    pairs = []
-    agreement = 0.0
-    for n_topics in N_TOPICS:
-        topics = k_means(lexical.latent, min(n_topics, len(vectors) // MIN_TOPIC_SIZE), seed)
-        agreement = float(normalized_mutual_info_score(topics, labels))
-        sizes = np.bincount(topics)
-        terms = [_terms(lexical, topics == topic) for topic in range(len(sizes))]
-        for a, b in combinations(np.flatnonzero(sizes >= MIN_TOPIC_SIZE).tolist(), 2):
-            members = np.flatnonzero((topics == a) | (topics == b))
-            dense = confusion(_nearest(vectors[members]), topics[members])
-            words = confusion(_nearest(lexical.latent[members]), topics[members])
-            pairs.append(
-                {
-                    "dense_confusion": dense,
-                    "lexical_confusion": words,
-                    "sizes": [int(sizes[a]), int(sizes[b])],
-                    "terms": [terms[a], terms[b]],
-                    "members": [np.flatnonzero(topics == topic) for topic in (a, b)],
-                    "is_merged": dense >= MERGED_CONFUSION and words <= DISTINCT_CONFUSION,
-                }
-            )
-    pairs.sort(key=lambda pair: (pair["lexical_confusion"] - pair["dense_confusion"], pair["terms"]))
-    return pairs, agreement
 
 
 def _terms(lexical: LexicalSpace, members: NDArray[np.bool_]) -> list[str]:
@@ -188,21 +256,37 @@ def _describe(
     return described
 
 
-def _told(sample: Sample, drawn: NDArray[np.int64], pair: Mapping[str, object]) -> dict[str, object]:
-    """A pair as evidence: its numbers, and the ids of either topic's chunks."""
-    numbers = {key: pair[key] for key in ("dense_confusion", "lexical_confusion", "sizes", "terms")}
-    return numbers | {"topics": [[sample.chunks[i].id for i in drawn[members]] for members in pair["members"]]}
+def _told(sample: Sample, drawn: NDArray[np.int64], pair: Pair) -> dict[str, object]:
+    """A pair as evidence: its numbers, which chunks stand among the other topic's, and the ids of either topic's."""
+    strayed = [[sample.chunks[i] for i in drawn[rows]] for rows in pair.misplaced]
+    return {
+        "score": pair.score,
+        "sizes": [len(members) for members in pair.topics],
+        "terms": list(pair.terms),
+        "n_misplaced": [len(chunks) for chunks in strayed],
+        "misplaced_ids": [chunk.id for chunks in strayed for chunk in chunks],
+        "topics": [[sample.chunks[i].id for i in drawn[members]] for members in pair.topics],
+    }
 
 
-def _flag(sample: Sample, drawn: NDArray[np.int64], pair: Mapping[str, object]) -> Flag:
-    first, second = (", ".join(terms[:4]) for terms in pair["terms"])
+def _flag(sample: Sample, drawn: NDArray[np.int64], pair: Pair, limit: float) -> Flag:
+    first, second = (", ".join(terms[:4]) for terms in pair.terms)
     told = _told(sample, drawn, pair)
+    by_id = {sample.chunks[i].id: sample.chunks[i] for rows in pair.misplaced for i in drawn[rows]}
     return Flag(
         kind="merged_topics",
         subject=f"{first} | {second}",
-        score=pair["dense_confusion"],
-        threshold=MERGED_CONFUSION,
-        confidence=float(np.clip(pair["dense_confusion"] - pair["lexical_confusion"], 0, 0.95)),
-        evidence=told | {"member_ids": [key for topic in told["topics"] for key in topic]},
+        score=pair.score,
+        threshold=limit,
+        confidence=float(np.clip(1 - FALSE_ALARMS * norm.sf(pair.score) / norm.sf(limit), 0, 0.99)),
+        evidence={
+            **{key: told[key] for key in ("sizes", "terms", "n_misplaced")},
+            "members": [
+                {"chunk_id": chunk.id, "document_id": chunk.document_id, "text": opening(chunk.text)}
+                for chunk in list(by_id.values())[:MEMBERS_SHOWN]
+            ],
+            "member_ids": [key for topic in told["topics"] for key in topic],
+            "null": NULL,
+        },
         action="Give sparse search more weight for these topics: their words differ, but the vectors mix them up.",
     )

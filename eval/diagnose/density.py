@@ -17,24 +17,27 @@ N_NEIGHBOURS = 10
 MIN_CHUNKS = 200  # below it ten neighbours are a large part of the corpus
 MAX_JUDGED = 20_000  # chunks whose neighbours are sought, drawn above it; they are sought among all chunks
 MIN_REGION = 10  # chunks: fewer compete for places that a page of results has anyway
-Z_LIMIT = float(norm.ppf(0.999))  # 3.09: one chunk in a thousand lies beyond it on either side where the null is normal
+CROWDED = float(norm.isf(0.001))  # 3.09: one chunk in a thousand lies beyond it where the null is normal
+LONE = float(norm.isf(0.01))  # 2.33: one chunk in a hundred
+SIXTEENTH = float(norm.cdf(-1))  # quantile one standard deviation below the mean
 MAX_COSINE = 0.9999  # keeps arctanh finite
+MIN_SCALE = 1e-6
 SHOWN = 20
 MEMBERS_SHOWN = 12
-NULL = "all chunks of this corpus"
+NULL = "all chunks of this corpus, were they spread as the half that lies less densely"
 
 
 def find_density(sample: Sample, seed: int = 0) -> Finding:
     """Flags `crowded_region`, one for each, and `sparse_region`, one for each lone chunk.
 
-    A chunk's density is the mean cosine to its 10 nearest others, after Fisher's transformation arctanh. The score is
-    a robust z against all chunks: (value - median) / (median - 16% quantile) upwards, and downwards over (84% quantile
-    - median), so that neither crowds nor lone chunks hide themselves. Beyond 3.09, which one normal value in a
-    thousand exceeds, a chunk is crowded or lone. Crowded chunks that are among one another's 10 nearest form a region;
-    it is flagged from 10 chunks on, by the median z of its members. Below 200 chunks nothing is judged.
+    Crowded is a chunk with ten others so near that its tenth neighbour's cosine lies beyond `crowded_above`; crowded
+    chunks that are among one another's 10 nearest form a region, flagged from 10 chunks on, by the median score of its
+    members. Lone is a chunk whose mean cosine to its 10 nearest lies 2.33 deviations below the corpus' median, which
+    one normal value in a hundred does. Both scores are in deviations of the half of the corpus that lies less densely
+    (median - 16% quantile), so that crowds don't hide themselves. Below 200 chunks nothing is judged.
     """
     n = len(sample)
-    empty = {"density": [{"score": None, "crowded": False, "sparse": False}] * n}
+    empty = {"density": [{"crowded_score": None, "sparse_score": None, "crowded": False, "sparse": False}] * n}
     if n < MIN_CHUNKS:
         note = f"Too few chunks to judge: {n}, {MIN_CHUNKS} are needed."
         return Finding(numbers={"judged": False, "note": note}, scores=empty)
@@ -43,34 +46,60 @@ def find_density(sample: Sample, seed: int = 0) -> Finding:
         drawn = np.sort(np.random.default_rng(seed).choice(n, MAX_JUDGED, replace=False))
     near, distances = nearest_rows(sample.vectors[drawn], sample.vectors, N_NEIGHBOURS, own=drawn)
     cosines = 1 - distances**2 / 2
-    z = _robust_z(np.arctanh(np.minimum(cosines.mean(axis=1), MAX_COSINE)))
-    crowded, lone = z > Z_LIMIT, z < -Z_LIMIT
+    mean, tenth = cosines.mean(axis=1), cosines[:, -1]
+    crowding, loneliness = _deviations(_stretched(tenth)), _deviations(mean)
+    crowded, lone = crowding > CROWDED, loneliness < -LONE
     regions = _regions(drawn, near, crowded)
-    flags = [_crowded(sample, drawn[rows], z[rows], cosines[rows]) for rows in regions]
-    order = [int(row) for row in np.argsort(z, kind="stable") if lone[row]]
-    flags += [_lone(sample, int(drawn[row]), float(z[row]), float(cosines[row].mean())) for row in order[:SHOWN]]
+    flags = [_crowded(sample, drawn[rows], crowding[rows], tenth[rows]) for rows in regions]
+    order = [int(row) for row in np.argsort(loneliness, kind="stable") if lone[row]]
+    flags += [
+        _lone(sample, int(drawn[row]), float(loneliness[row]), float(mean[row]), (place + 1) / len(drawn))
+        for place, row in enumerate(order[:SHOWN])
+    ]
     scores = list(empty["density"])
     for row, i in enumerate(drawn.tolist()):
-        scores[i] = {"score": float(z[row]), "crowded": bool(crowded[row]), "sparse": bool(lone[row])}
+        scores[i] = {
+            "crowded_score": float(crowding[row]),
+            "sparse_score": float(loneliness[row]),
+            "crowded": bool(crowded[row]),
+            "sparse": bool(lone[row]),
+        }
     return Finding(
         flags=tuple(flags),
         numbers={
             "judged": True,
             "note": "All chunks." if len(drawn) == n else f"{len(drawn)} of {n} chunks.",
-            "median_cosine": float(np.median(cosines.mean(axis=1))),
+            "median_cosine": float(np.median(mean)),
+            "crowded_above": crowded_above(tenth),
             "n_crowded": int(crowded.sum()),
             "n_regions": len(regions),
             "n_sparse": int(lone.sum()),
-            "threshold": Z_LIMIT,
+            "threshold_crowded": CROWDED,
+            "threshold_sparse": -LONE,
         },
         scores={"density": scores},
     )
 
 
-def _robust_z(values: NDArray[np.floating]) -> NDArray[np.float64]:
-    low, median, high = np.quantile(values, (norm.cdf(-1), 0.5, norm.cdf(1)))
-    scale = np.where(values > median, max(median - low, 1e-6), max(high - median, 1e-6))
-    return (values - median) / scale
+def crowded_above(tenth: NDArray[np.floating]) -> float:
+    """The cosine to the tenth nearest other chunk above which a region of this corpus is crowded.
+
+    `tenth`: that cosine for chunks drawn from the corpus. The limit is the 99.9% quantile if, after Fisher's
+    transformation arctanh, the half that lies less densely is half of a normal distribution: tanh(median + 3.09 ·
+    (median - 16% quantile)).
+    """
+    low, median = np.quantile(_stretched(tenth), (SIXTEENTH, 0.5))
+    return float(np.tanh(median + CROWDED * max(median - low, MIN_SCALE)))
+
+
+def _stretched(cosines: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Near 1 cosines lie ever closer together; arctanh gives them the same room."""
+    return np.arctanh(np.clip(cosines, -MAX_COSINE, MAX_COSINE))
+
+
+def _deviations(values: NDArray[np.floating]) -> NDArray[np.float64]:
+    low, median = np.quantile(values, (SIXTEENTH, 0.5))
+    return (values - median) / max(median - low, MIN_SCALE)
 
 
 def _regions(drawn: NDArray[np.int64], near: NDArray[np.int64], crowded: NDArray[np.bool_]) -> list[NDArray[np.int64]]:
@@ -92,12 +121,12 @@ def _crowded(sample: Sample, members: NDArray[np.int64], z: NDArray[np.float64],
         kind="crowded_region",
         subject=chunks[int(np.argmax(z))].id,
         score=float(np.median(z)),
-        threshold=Z_LIMIT,
+        threshold=CROWDED,
         confidence=float(np.clip(1 - norm.sf(np.median(z)) * len(sample) / len(members), 0, 0.99)),
         evidence={
             "n_members": len(chunks),
             "n_documents": len({chunk.document_id for chunk in chunks}),
-            "mean_cosine": float(cosines.mean()),
+            "mean_cosine_to_tenth": float(cosines.mean()),
             "members": [
                 {"chunk_id": chunk.id, "document_id": chunk.document_id, "text": opening(chunk.text)}
                 for chunk in chunks[:MEMBERS_SHOWN]
@@ -112,14 +141,15 @@ def _crowded(sample: Sample, members: NDArray[np.int64], z: NDArray[np.float64],
     )
 
 
-def _lone(sample: Sample, index: int, z: float, cosine: float) -> Flag:
+def _lone(sample: Sample, index: int, z: float, cosine: float, share: float) -> Flag:
+    """`share` of the chunks are as lone or more so; the confidence is that one of them isn't there by chance."""
     chunk = sample.chunks[index]
     return Flag(
         kind="sparse_region",
         subject=chunk.id,
         score=z,
-        threshold=-Z_LIMIT,
-        confidence=float(np.clip(1 - norm.cdf(z) * len(sample), 0, 0.99)),
+        threshold=-LONE,
+        confidence=float(np.clip(1 - norm.cdf(z) / share, 0, 0.99)),
         evidence={
             "document_id": chunk.document_id,
             "mean_cosine": cosine,

@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import defaultdict
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from core.types import Flag
 from eval.diagnose.finding import Finding, opening
+from eval.resemblance import likely_pairs, resemblance, shingle_hashes
 from eval.sample import Sample
-from eval.words import shingles
 
-NEAR_DUPLICATE_COSINE = 0.92  # above it two passages of the MiniLM family say the same in nearly the same words
-# Vectors alone can't tell: passages of one document share its title, and with it much of their vectors. Two passages
-# are near duplicates only where the smaller one also has this share of its word triples in the other (Broder 1997,
-# "On the resemblance and containment of documents"). Of the pairs above the cosine, a corpus of abstracts without
-# copies had 0.17 at most (95%), one with real copies 1.0, templates that differ in a number 0.33 and more.
-MIN_CONTAINMENT = 0.3
-ROWS_AT_ONCE = 1024
-PAIRS_PER_CHUNK = 64  # later neighbours kept per chunk: groups stay connected and memory stays bounded
+# Half of the word triples that either of two texts holds stand in both. Copies in which every tenth word was changed
+# still share that much, and templates that differ in a number or a name; passages on one subject share a tenth.
+MIN_RESEMBLANCE = 0.5
 MEMBERS_SHOWN = 12
 BOILERPLATE_MIN_DOCUMENTS = 5
 BOILERPLATE_SHARE = 0.01  # of the documents, where that is more
@@ -32,69 +24,64 @@ BOILERPLATE_SHOWN = 50
 
 
 def find_duplicates(sample: Sample) -> Finding:
-    """Flags `duplicate`, one for each group of equal or nearly equal chunks.
+    """Flags `duplicate`, one for each group of chunks with equal or nearly equal texts.
 
-    Exact: equal SHA-256 of the text with white space collapsed. Near: chunk vectors with a cosine above 0.92 and
-    `MIN_CONTAINMENT` of the smaller text's word triples in the other. Groups are the connected components of these
-    links, so the least similar members may lie below the threshold; the score is the lowest cosine to the group's
-    first chunk, and the confidence says whether all texts are equal.
+    The resemblance of two texts is the share of the word triples of both that stand in both (Broder 1997, "On the
+    resemblance and containment of documents"), 1 for texts that are equal but for case, punctuation and white space.
+    Titles aren't part of it, and vectors don't enter: they draw passages of one document together that say different
+    things. From the first chunk on, each that is in no group yet takes with it all later ones that resemble it by 0.5
+    or more; so every member resembles the first, and one that is dropped is never unlike the one that is kept. The
+    score of a group is the lowest resemblance to its first chunk, that of a chunk the highest to any other.
     """
     n = len(sample)
-    digests = [_digest(chunk.text) for chunk in sample.chunks]
-    first_of: dict[str, int] = {}
-    exact = [(first_of.setdefault(digest, i), i) for i, digest in enumerate(digests)]
-    distinct = np.array(sorted(first_of.values()), dtype=np.int64)
-    near = distinct[near_pairs(sample.vectors[distinct])] if n else np.zeros((0, 2), dtype=np.int64)
-    near = near[_share_words(sample, near)]
-    pairs = np.concatenate([np.array(exact, dtype=np.int64).reshape(-1, 2), near])
-    labels = (
-        connected_components(
-            coo_array((np.ones(len(pairs), dtype=np.int8), (pairs[:, 0], pairs[:, 1])), shape=(n, n)), directed=False
-        )[1]
-        if n
-        else np.zeros(0, dtype=np.int32)
-    )
-    groups = [members for members in _members(labels) if len(members) > 1]
-    group_of = {member: number for number, members in enumerate(groups) for member in members}
-    n_exact = sum(i != j for i, j in exact)
+    groups, best = copies([chunk.text for chunk in sample.chunks])
+    group_of = {i: number for number, members in enumerate(groups) for i in members}
     return Finding(
-        flags=tuple(_duplicate_flag(sample, members, digests) for members in groups),
+        flags=tuple(_duplicate_flag(sample, members) for members in groups),
         numbers={
             "n_duplicate_groups": len(groups),
             "n_chunks_in_groups": len(group_of),
-            "n_exact_copies": n_exact,
+            "n_exact_copies": sum(_is_copy(sample, members, j) for members in groups for j in list(members)[1:]),
             "largest_group": max(map(len, groups), default=0),
-            "cosine_threshold": NEAR_DUPLICATE_COSINE,
+            "threshold": MIN_RESEMBLANCE,
         },
-        scores={"duplicate": [{"group": group_of.get(i), "flagged": i in group_of} for i in range(n)]},
+        scores={
+            "duplicate": [
+                {"score": float(best[i]), "group": group_of.get(i), "flagged": i in group_of} for i in range(n)
+            ]
+        },
     )
 
 
-def near_pairs(vectors: NDArray[np.float32], threshold: float = NEAR_DUPLICATE_COSINE) -> NDArray[np.int64]:
-    """Pairs i < j of rows with a cosine above the threshold, shape (n_pairs, 2), at most 64 later rows for each i.
+def copies(texts: Sequence[str]) -> tuple[list[dict[int, float]], NDArray[np.float64]]:
+    """Groups of texts that resemble their first member, with their resemblance to it, and each text's highest to any.
 
-    Computed in blocks over the upper triangle: memory is ROWS_AT_ONCE × n_chunks floats at most.
+    See `find_duplicates`. Groups have two members or more, in order.
     """
-    found = [np.zeros((0, 2), dtype=np.int64)]
-    for start in range(0, len(vectors), ROWS_AT_ONCE):
-        block = vectors[start : start + ROWS_AT_ONCE]
-        rows, columns = np.nonzero(block @ vectors[start:].T > threshold)
-        later = columns > rows
-        rows, columns = rows[later], columns[later]
-        _, first, counts = np.unique(rows, return_index=True, return_counts=True)
-        kept = np.arange(len(rows)) - np.repeat(first, counts) < PAIRS_PER_CHUNK
-        found.append(np.stack([rows[kept] + start, columns[kept] + start], axis=1))
-    return np.concatenate(found)
+    hashes = shingle_hashes(texts)
+    pairs = likely_pairs(hashes)
+    alike = np.array([resemblance(hashes[i], hashes[j]) for i, j in pairs.tolist()], dtype=float)
+    best = np.zeros(len(texts))
+    linked: dict[int, dict[int, float]] = defaultdict(dict)
+    for side in pairs.T:
+        np.maximum.at(best, side, alike)
+    for (i, j), value in zip(pairs.tolist(), alike.tolist(), strict=True):
+        if value >= MIN_RESEMBLANCE:
+            linked[i][j] = value
+    taken: set[int] = set()
+    groups = []
+    for i in sorted(linked):
+        members = {j: value for j, value in sorted(linked[i].items()) if j not in taken} if i not in taken else {}
+        if members:
+            groups.append({i: 1.0, **members})
+            taken |= groups[-1].keys()
+    return groups, best
 
 
-def _share_words(sample: Sample, pairs: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Which pairs of chunks also share their words, bool, shape (n_pairs,)."""
-    held = {int(i): shingles(sample.chunks[i].text) for i in np.unique(pairs)}
-    shared = np.zeros(len(pairs), dtype=bool)
-    for row, (i, j) in enumerate(pairs.tolist()):
-        smaller = min(len(held[i]), len(held[j]))
-        shared[row] = len(held[i] & held[j]) >= MIN_CONTAINMENT * smaller
-    return shared
+def _is_copy(sample: Sample, members: dict[int, float], j: int) -> bool:
+    """Whether a member's text is the first one's, white space collapsed."""
+    first = next(iter(members))
+    return sample.chunks[first].text.split() == sample.chunks[j].text.split()
 
 
 def find_boilerplate(sample: Sample) -> Finding:
@@ -125,27 +112,14 @@ def find_boilerplate(sample: Sample) -> Finding:
     )
 
 
-def _digest(text: str) -> str:
-    return hashlib.sha256(" ".join(text.split()).encode()).hexdigest()
-
-
-def _members(labels: NDArray[np.int32]) -> list[list[int]]:
-    """The indices of every component, components ordered by their first member."""
-    members: dict[int, list[int]] = defaultdict(list)
-    for index, label in enumerate(labels.tolist()):
-        members[label].append(index)
-    return list(members.values())
-
-
-def _duplicate_flag(sample: Sample, members: Sequence[int], digests: Sequence[str]) -> Flag:
+def _duplicate_flag(sample: Sample, members: dict[int, float]) -> Flag:
     chunks = [sample.chunks[i] for i in members]
-    are_equal = len({digests[i] for i in members}) == 1
-    cosines = sample.vectors[list(members)] @ sample.vectors[members[0]]
+    are_equal = all(_is_copy(sample, members, i) for i in members)
     return Flag(
         kind="duplicate",
         subject=chunks[0].id,
-        score=1.0 if are_equal else float(min(1.0, cosines.min())),
-        threshold=NEAR_DUPLICATE_COSINE,
+        score=1.0 if are_equal else min(members.values()),
+        threshold=MIN_RESEMBLANCE,
         confidence=1.0 if are_equal else 0.9,
         evidence={
             "n_members": len(members),
@@ -156,6 +130,7 @@ def _duplicate_flag(sample: Sample, members: Sequence[int], digests: Sequence[st
                 for chunk in chunks[:MEMBERS_SHOWN]
             ],
             "member_ids": [chunk.id for chunk in chunks],
+            "null": "none: the share of word triples that stand in both texts",
         },
         action="Keep one of these passages: the copies take places in the result list without adding an answer.",
     )

@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import nbinom, poisson
 
 from core.types import Flag
 from eval.diagnose.finding import Finding, opening
 from eval.sample import Sample, normalized
 
 N_NEIGHBORS = 10
-N_QUERIES = 5000
+N_QUERIES = 10_000
 MIN_CHUNKS = 200
-MIN_SHARE = 0.05  # of all pseudo-queries have the chunk among their first ten
-ROWS_AT_ONCE = 1024
+LEFT_OUT = 0.02  # of the chunks, those with the highest counts: hubs mustn't widen the null that they are held against
+FALSE_ALARMS = 0.01  # chance of one hub in a corpus without any (Bonferroni over its chunks)
+NULL = "a negative binomial with the mean and variance of this corpus' counts, their highest 2% left out"
+ROWS_AT_ONCE = 256
 HUBS_SHOWN = 20
 
 
 def find_hubs(sample: Sample, seed: int = 0) -> Finding:
-    """Flags `hub` for chunks among the first ten of 5% of pseudo-queries, far more often than the corpus' others.
+    """Flags `hub` for chunks among the first ten of far more pseudo-queries than chance has it.
 
-    Pseudo-queries are one seeded sentence vector of each chunk (at most 5,000 chunks), the chunk itself left out of its
-    list. Threshold: the larger of 5% of the queries and ten times the 95% quantile of the k-occurrence (Radovanović,
-    Nanopoulos and Ivanović 2010). Below 200 chunks nothing is judged.
+    Pseudo-queries are one seeded sentence vector of each chunk (at most 10,000 chunks), the chunk itself left out of
+    its list. The count of a chunk is its k-occurrence (Radovanović, Nanopoulos and Ivanović 2010), which varies in a
+    healthy corpus too: by a negative binomial, chance with a different rate for every chunk. The threshold is the count
+    that one such chunk of so many exceeds in one corpus of a hundred. Below 200 chunks nothing is judged.
     """
     asking = np.array([i for i, vectors in enumerate(sample.sentence_vectors) if len(vectors)], dtype=np.int64)
     n = len(sample)
@@ -39,7 +44,7 @@ def find_hubs(sample: Sample, seed: int = 0) -> Finding:
         similarity = queries[start : start + ROWS_AT_ONCE] @ sample.vectors.T
         similarity[np.arange(len(similarity)), asking[start : start + ROWS_AT_ONCE]] = -np.inf
         counts += np.bincount(np.argpartition(-similarity, N_NEIGHBORS, axis=1)[:, :N_NEIGHBORS].ravel(), minlength=n)
-    threshold = max(MIN_SHARE * len(asking), 10 * float(np.quantile(counts, 0.95)))
+    threshold = hub_above(counts)
     order = [int(i) for i in np.argsort(-counts, kind="stable") if counts[i] > threshold]
     spread = float(counts.std())
     return Finding(
@@ -57,6 +62,15 @@ def find_hubs(sample: Sample, seed: int = 0) -> Finding:
     )
 
 
+def hub_above(counts: NDArray[np.integer]) -> float:
+    """The count beyond which a chunk is a hub, by the negative binomial with the moments of all but the highest 2%."""
+    usual = np.sort(counts)[: int(np.ceil((1 - LEFT_OUT) * len(counts)))]
+    mean = max(float(usual.mean()), 1 / len(counts))
+    variance = max(float(usual.var()), 1.01 * mean)  # as scattered as a Poisson count at least
+    size = mean**2 / (variance - mean)
+    return float(nbinom.isf(FALSE_ALARMS / len(counts), size, mean / variance))
+
+
 def _flag(sample: Sample, index: int, count: int, threshold: float, n_queries: int) -> Flag:
     chunk = sample.chunks[index]
     return Flag(
@@ -64,12 +78,13 @@ def _flag(sample: Sample, index: int, count: int, threshold: float, n_queries: i
         subject=chunk.id,
         score=float(count),
         threshold=threshold,
-        confidence=float(min(0.95, 1 - threshold / count / 2)),
+        confidence=float(min(0.99, poisson.sf(threshold, count))),  # that another draw of queries finds it too
         evidence={
             "document_id": chunk.document_id,
             "share_of_queries": count / n_queries,
             "n_queries": n_queries,
             "text": opening(chunk.text),
+            "null": NULL,
         },
         action="Read this passage: if it is a list of contents, a menu or boilerplate, leave it out of the index.",
     )

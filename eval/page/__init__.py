@@ -6,7 +6,7 @@ import base64
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import cache
 from pathlib import Path
 
@@ -40,8 +40,7 @@ def render_html(report: Mapping[str, object]) -> str:
     environment.tests["scalar"] = lambda value: not isinstance(value, Mapping | list)
     script = _file("map.js")
     found = list(enumerate(report["flags"]))
-    limiting = [step["kind"] for step in report["steps"]]
-    kinds = sorted(ordered(flag["kind"] for _, flag in found), key=lambda kind: kind not in limiting)
+    kinds = kinds_of(report)
     listed = {kind: [(place, flag) for place, flag in found if flag["kind"] == kind] for kind in kinds}
     shown = {place for some in listed.values() for place, _ in some[:FLAGS_SHOWN]}
     drawn = report["map"] if report["map"] and report["map"]["points"] else None
@@ -60,7 +59,7 @@ def render_html(report: Mapping[str, object]) -> str:
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         map=drawn,
         picture=_picture(drawn) if drawn else None,
-        data=_script_json(_map_data(report, drawn, shown)) if drawn else "",
+        data=_script_json(map_data(report, shown)) if drawn else "",
     )
 
 
@@ -103,8 +102,15 @@ def _picture(drawn: Mapping) -> dict[str, object]:
     }
 
 
-def _map_data(report: Mapping, drawn: Mapping, shown: set[int]) -> dict[str, object]:
-    """What the script needs, in columns."""
+def kinds_of(report: Mapping) -> list[str]:
+    """The kinds of findings in a report, those that limit retrieval first."""
+    limiting = [step["kind"] for step in report["steps"]]
+    return sorted(ordered(flag["kind"] for flag in report["flags"]), key=lambda kind: kind not in limiting)
+
+
+def map_data(report: Mapping, shown: Collection[int] = ()) -> dict[str, object]:
+    """What the script needs of a report with a map, in columns; `shown` are the findings that its page lists."""
+    drawn = report["map"]
     points = drawn["points"]
     return {
         "unit": drawn["unit"],

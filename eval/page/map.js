@@ -122,6 +122,7 @@
     panel.firstChild.style.fontWeight = 600;
     if (flagsOf[i].length) panel.append(findings(i));
     panel.append(element("p", data.text[i]));
+    canvas.dispatchEvent(new CustomEvent("passage", { detail: i }));
     redraw();
   }
   function findings(i) {
@@ -150,12 +151,16 @@
     redraw();
   }
   function bring(i) { const [x, y] = onScreen(i); if (x < MARGIN || y < MARGIN || x > width - MARGIN || y > height - MARGIN) pan(width / 2 - x, height / 2 - y); }
-  function clear() { current = query = isolated = -1; chosen = null; by("clear").hidden = true; panel.replaceChildren(hint); drawLegend(); redraw(); }
+  function clear() { current = query = isolated = -1; chosen = null; by("clear").hidden = true; panel.replaceChildren(hint); drawLegend(); redraw(); canvas.dispatchEvent(new Event("clear")); }
 
-  function select(flag) { // a finding's points, and the first of them
-    chosen = new Set(data.links[flag]); isolated = -1; query = -1; current = -1;
+  function choose(points) {
+    chosen = new Set(points); isolated = -1; query = -1; current = -1;
     by("clear").hidden = false;
-    drawLegend(); whole();
+    panel.replaceChildren(hint);
+    drawLegend(); redraw();
+  }
+  function select(flag) { // a finding's points, and the first of them
+    choose(data.links[flag]); whole();
     show(data.links[flag][0]);
     by("map-section").scrollIntoView(); canvas.focus({ preventScroll: true });
   }
@@ -241,4 +246,5 @@
   for (const query of ["(prefers-color-scheme: dark)", "print"]) matchMedia(query).addEventListener("change", () => { readColours(); draw(); });
   new ResizeObserver(() => { if (canvas.clientWidth !== width) resize(); }).observe(canvas);
   readColours(); drawLegend(); resize();
+  canvas.dispatchEvent(new CustomEvent("ready", { detail: { data, onScreen, choose } })); // for a page that adds to the map
 })();

@@ -8,12 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.faults import geometry
+from benchmarks.faults import geometry, texts
+from benchmarks.faults.found import Found, average_precision
 from benchmarks.faults.material import Material, read_material
 from benchmarks.faults.muddy import KINDS, RATIOS, plant_muddy
-from benchmarks.validate import Found, average_precision
 from core.embed import Embedder
 from eval.diagnose.dimensions import n_components
+from eval.neighbours import nearest_rows
+from eval.sample import normalized
 
 SUBJECTS = ("harbour", "orchard", "glacier", "violin", "bakery", "library", "tunnel", "meadow")
 
@@ -82,23 +84,81 @@ def test_faults_of_the_vectors(materials: list[Material]) -> None:
     sample = materials[0].sample
     assert n_components(geometry.narrowed(sample, 5, 1.0, 0).vectors) <= 6 < n_components(sample.vectors)
     assert np.allclose(geometry.narrowed(sample, 5, 0.0, 0).vectors, sample.vectors, atol=1e-6)
+
+
+def test_a_merged_topic_stands_among_the_other(materials: list[Material]) -> None:
+    sample = materials[0].sample
     topics = np.array([SUBJECTS.index(chunk.title.split()[1]) for chunk in sample.chunks])
-    moved = geometry.merged(sample, topics, (0, 1), 1.0, 0).vectors
-    before, after = (vectors[topics == 0].mean(0) @ vectors[topics == 1].mean(0) for vectors in (sample.vectors, moved))
-    assert after > before + 0.1
-    assert np.array_equal(moved[topics != 1], sample.vectors[topics != 1])
+    for share in (1.0, 0.25):
+        planted, moved = geometry.merged(sample, topics, (0, 1), share, 0)
+        assert moved.sum() == round(share * (topics == 1).sum())
+        assert not (moved & (topics != 1)).any()
+        near, _ = nearest_rows(planted.vectors[moved], sample.vectors, 3)
+        assert (topics[near] == 0).mean() > 0.9
+        assert np.array_equal(planted.vectors[~moved], sample.vectors[~moved])
+
+
+def test_topics_are_found_by_their_words_and_told_apart(materials: list[Material]) -> None:
+    sample = materials[0].sample
+    topics = geometry.lexical_topics(sample, 4, 0)
+    by_document = [set(topics[[c.document_id == name for c in sample.chunks]]) for name in ("one0", "one1")]
+    assert all(len(found) <= 2 for found in by_document)
+    subjects = np.array([c.title.split()[1] for c in sample.chunks])
+    numbers = np.unique(subjects, return_inverse=True)[1]
+    pairs = geometry.apart(sample, np.minimum(numbers, 1))
+    assert set(pairs) <= {(0, 1), (1, 0)}
+    assert not geometry.apart(sample, np.arange(len(sample)) % 2)  # one subject in both: words can't tell them apart
+
+
+def test_hubs_crowds_and_strangers_are_what_they_say(materials: list[Material]) -> None:
+    sample, other = (material.sample for material in materials)
+    planted, is_hub = geometry.with_hubs(sample, 10**9, 0)
+    assert np.allclose(planted.vectors[is_hub], normalized(sample.vectors.mean(axis=0)), atol=1e-5)
+    assert geometry.occurrence(sample).mean() == pytest.approx(1)
+    planted, is_crowded = geometry.with_crowd(sample, 0.9, 0)
+    crowd = planted.vectors[is_crowded]
+    cosines = (crowd @ crowd.T)[np.triu_indices(len(crowd), 1)]
+    assert cosines.mean() == pytest.approx(0.9, abs=0.02)
+    planted, is_lone = geometry.with_strangers(sample, [other], 0)
+    assert all(" two " in chunk.text for chunk, lone in zip(planted.chunks, is_lone, strict=True) if lone)
 
 
 def test_planted_texts(materials: list[Material], embedder: Embedder) -> None:
+    """What is written into the texts is there, and is what the check of the same name is about."""
     material, encode = materials[0], embedder.encode_documents
-    sample, is_planted = geometry.with_templates(material, 1, encode, 0)
-    texts = [chunk.text for chunk, planted in zip(sample.chunks, is_planted, strict=True) if planted]
-    assert len(set(texts)) == len(texts) >= 10
-    assert all(text.startswith("Thank you for visiting page") for text in texts)
-    sample, documents = geometry.with_footer(material, encode, 0)
-    assert {c.document_id for c in sample.chunks if geometry.FOOTER[1] in c.sentence_texts} == documents
-    sample, names = geometry.with_terms(material, encode, 0)
-    assert all(sum(name in chunk.text for chunk in sample.chunks) == 1 for name in names)
+    sample, is_planted = texts.with_templates(material, 1, encode, 0)
+    written = [chunk.text for chunk, planted in zip(sample.chunks, is_planted, strict=True) if planted]
+    assert len(set(written)) == len(written) >= 10
+    assert all(text.startswith("Thank you for visiting page") for text in written)
+    sample, documents = texts.with_footer(material, 0.1, encode, 0)
+    assert {c.document_id for c in sample.chunks if texts.FOOTER[1] in c.sentence_texts} == documents
+    sample, names = texts.with_terms(material, encode, 0)
+    assert all(
+        [i for i, chunk in enumerate(sample.chunks) if name in chunk.text] == [holder] for name, holder in names.items()
+    )
+
+
+def test_copies_are_told_from_what_the_collection_says_once(materials: list[Material]) -> None:
+    material = materials[0]
+    sample, is_planted = texts.with_copies(material, 0.0, 0)
+    assert texts.copied(sample)[is_planted].all()
+    changed, again = texts.with_copies(material, 0.2, 0)
+    assert np.array_equal(is_planted, again)
+    words = [
+        np.mean([a == b for a, b in zip(old.text.split(), new.text.split(), strict=True)])
+        for old, new in zip(sample.chunks, changed.chunks, strict=True)
+        if old.text != new.text
+    ]
+    assert np.mean(words) == pytest.approx(0.8, abs=0.05)
+
+
+def test_only_what_has_a_score_is_counted() -> None:
+    rows = [{"score": value, "flagged": value == 3} for value in (3, None, 1, 2)]
+    is_planted, is_control = np.array([True, True, False, False]), np.array([True, True, True, False])
+    found = Found.scored("x", "c", rows, ("score", "flagged"), is_planted, is_control=is_control)
+    assert (found.planted.tolist(), found.clean.tolist()) == ([3], [1])
+    assert (found.planted_flagged, found.clean_flagged) == (1, 0)
+    assert Found.scored("x", "c", rows, ("score", "flagged"), np.zeros(4, dtype=bool)) is None
 
 
 def test_counting() -> None:

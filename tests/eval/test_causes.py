@@ -160,7 +160,7 @@ def test_crowded_region(inspection: Inspection, known: set[str], owners: dict[st
     last = find(inspection, known, hard(LEAVE_QUERY, in_order[-1]))
     evidence = last["crowded"].evidence
     assert evidence["density"] > evidence["threshold"]
-    assert (evidence["n_crowd"], "legs_disagree" in last) == (10, False)
+    assert (evidence["n_crowd"], "legs_disagree" in last) == (9, False)
     assert evidence["largest_lead"] < 0.2
     assert "crowded" not in find(inspection, known, hard(LEAVE_QUERY, in_order[2]))
     assert "crowded" not in find(inspection, known, hard("how is a volcanic eruption predicted", "muddy"))

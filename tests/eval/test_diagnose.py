@@ -10,16 +10,17 @@ import pytest
 
 from core.errors import InputError
 from eval.diagnose import diagnose, write_scores
-from eval.diagnose.clusters import confusion, find_merged_topics
-from eval.diagnose.density import find_density
+from eval.diagnose.clusters import MISPLACED, find_merged_topics, misplacement
+from eval.diagnose.density import crowded_above, find_density
 from eval.diagnose.dimensions import find_dimension_collapse, n_components
 from eval.diagnose.duplicates import find_boilerplate, find_duplicates
-from eval.diagnose.hubs import find_hubs
+from eval.diagnose.hubs import find_hubs, hub_above
 from eval.diagnose.mismatch import find_mismatch
 from eval.diagnose.muddy import find_muddy
 from eval.diagnose.sides import NAMES, find_sides, ward_profile
 from eval.diagnose.terms import find_unplaceable
 from eval.diagnose.truncation import find_truncated
+from eval.neighbours import nearest_rows
 from eval.sample import collect, normalized
 from tests.eval.corpus import DIM, make_chunk, topical_corpus
 
@@ -80,20 +81,41 @@ def test_duplicates_exact_near_and_none():
     sample, _ = topical_corpus(60)
     assert not find_duplicates(sample).flags
     vectors = sample.vectors.copy()
-    vectors[7] = normalized(vectors[3] + 0.05 * vectors[9])
     chunks = list(sample.chunks)
     chunks[7] = replace(chunks[7], text=chunks[3].text + " With an afterthought.")
-    vectors[12] = normalized(vectors[5] + 0.05 * vectors[9])  # as near, but in other words: no duplicate
+    vectors[12] = vectors[5]  # in one place, but in other words: no duplicate
     chunks[20] = replace(chunks[20], text="  " + chunks[21].text.replace(" ", "\n"))
-    flags = find_duplicates(replace(sample, vectors=vectors, chunks=chunks)).flags
-    members = {tuple(flag.evidence["member_ids"]): flag.evidence["texts_are_equal"] for flag in flags}
+    finding = find_duplicates(replace(sample, vectors=vectors, chunks=chunks))
+    members = {tuple(flag.evidence["member_ids"]): flag.evidence["texts_are_equal"] for flag in finding.flags}
     assert members == {("d0003#0", "d0007#0"): False, ("d0020#0", "d0021#0"): True}
+    assert (finding.numbers["n_exact_copies"], finding.numbers["n_chunks_in_groups"]) == (1, 4)
+    near = finding.scores["duplicate"][3]
+    assert near == finding.scores["duplicate"][7]
+    assert near["score"] == finding.flags[0].score < 1
+    assert (finding.scores["duplicate"][20]["score"], finding.scores["duplicate"][12]["flagged"]) == (1, False)
+
+
+def test_every_member_of_a_group_resembles_the_one_that_is_kept():
+    """A chain of texts, each like the next: the far end isn't like the first, and isn't in its group."""
+    rng = np.random.default_rng(0)
+    words = [f"w{i}" for i in range(100)]
+    rows = []
+    for step in range(5):
+        text = " ".join(words[10 * step : 10 * step + 50])
+        rows.append((make_chunk(f"c{step}#0", [text]), unit(rng, DIM), unit(rng, 1, DIM)))
+    flags = find_duplicates(collect(rows, 256)).flags
+    groups = [flag.evidence["member_ids"] for flag in flags]
+    assert groups == [["c0#0", "c1#0"], ["c2#0", "c3#0"]]
+    assert flags[0].score == pytest.approx(38 / 58)  # 48 triples each, 38 of them in both
 
 
 def test_one_template_on_every_page_is_one_group():
     rng = np.random.default_rng(0)
     one = unit(rng, DIM)
-    rows = [(make_chunk(f"p{i}#0", [f"page {i} of the shop."]), one, one[None]) for i in range(300)]
+    rows = [
+        (make_chunk(f"p{i}#0", [f"Page {i} of the shop, open on weekdays from nine to five."]), one, one[None])
+        for i in range(300)
+    ]
     (flag,) = find_duplicates(collect(rows, 256)).flags
     assert flag.evidence["n_members"] == 300
 
@@ -126,25 +148,32 @@ def test_dimension_collapse_needs_enough_chunks_and_few_directions():
     assert n_components(np.eye(4, dtype=np.float32)[[0, 0, 1, 1]]) == 1
 
 
-def test_confusion_is_zero_apart_and_one_when_mixed():
-    labels = np.array([0, 0, 0, 1, 1, 1])
-    apart = np.array([[1, 2], [0, 2], [0, 1], [4, 5], [3, 5], [3, 4]])
-    assert confusion(apart, labels) == 0
-    everyone = np.array([[j for j in range(6) if j != i] for i in range(6)])
-    assert confusion(everyone, labels) == pytest.approx(1)
+def test_misplaced_is_who_stands_by_vectors_among_other_words():
+    rng = np.random.default_rng(0)
+    words = normalized(np.repeat(np.eye(4), 30, axis=0) + 0.3 * rng.standard_normal((120, 4)))
+    near = nearest_rows(normalized(words + 0.05 * unit(rng, 120, 4)), words, 10, own=np.arange(120))[0]
+    near[5] = np.arange(60, 70)
+    score = misplacement(words, near)
+    assert int(score.argmax()) == 5
+    assert score[5] > MISPLACED
+    assert (np.delete(score, 5) > MISPLACED).mean() < 0.1
 
 
-def test_merged_topics_are_found_only_where_planted():
+@pytest.mark.parametrize("share", [1, 0.5])
+def test_merged_topics_are_found_only_where_planted(share):
     sample, _ = topical_corpus(480, n_topics=10)
     assert not find_merged_topics(sample).flags
-    vectors = sample.vectors.copy()
     rng = np.random.default_rng(1)
-    merged = [i for i in range(480) if i % 10 in (2, 3)]
-    vectors[merged] = normalized(vectors[2] + 0.9 * rng.standard_normal((len(merged), DIM)) / 8)
-    flags = find_merged_topics(replace(sample, vectors=vectors)).flags
-    assert flags
-    words = {term[: term.index("x")] for terms in flags[0].evidence["terms"] for term in terms if "x" in term}
+    vectors = sample.vectors.copy()
+    here, there = (np.flatnonzero(np.arange(480) % 10 == topic) for topic in (2, 3))
+    moved = rng.choice(there, round(share * len(there)), replace=False)
+    vectors[moved] = normalized(vectors[rng.choice(here, len(moved))] + 0.3 * unit(rng, len(moved), DIM))
+    flag = find_merged_topics(replace(sample, vectors=vectors)).flags[0]
+    words = {term[: term.index("x")] for terms in flag.evidence["terms"] for term in terms if "x" in term}
     assert words == {"word2", "word3"}
+    assert flag.score > flag.threshold
+    told = {member["chunk_id"] for member in flag.evidence["members"]}
+    assert told <= {sample.chunks[i].id for i in (*moved, *here)}
 
 
 def test_a_passage_near_every_query_is_a_hub():
@@ -155,9 +184,23 @@ def test_a_passage_near_every_query_is_a_hub():
         sentences = normalized(center * 0.6 + unit(rng, 4, DIM))
         vector = center if i == 17 else normalized(sentences.mean(axis=0) - 0.6 * center)
         rows.append((make_chunk(f"c{i:04d}#0", [f"text {i}."] * 4), vector, sentences))
-    (flag,) = find_hubs(collect(rows, 256)).flags
-    assert flag.subject == "c0017#0"
+    flags = find_hubs(collect(rows, 256)).flags
+    assert flags[0].subject == "c0017#0"
+    assert flags[0].score > 0.99 * 400
+    assert flags[0].confidence > 0.9
+    assert len(flags) <= 2
     assert not find_hubs(topical_corpus(400)[0]).flags
+
+
+def test_the_null_of_hubs_promises_one_alarm_in_a_hundred_corpora():
+    rng = np.random.default_rng(0)
+    corpora = [rng.poisson(rng.gamma(4, 2.5, 1000)) for _ in range(300)]  # a rate of its own for every chunk
+    alarms = np.mean([counts.max() > hub_above(counts) for counts in corpora])
+    assert alarms <= 0.1
+    limit = hub_above(corpora[0])
+    assert limit < 10 * corpora[0].mean()
+    corpora[0][:10] = 400
+    assert hub_above(corpora[0]) == pytest.approx(limit, rel=0.1)  # hubs don't hide one another
 
 
 def test_mismatch_is_broken_for_random_vectors_and_healthy_for_meaningful_ones():
@@ -250,19 +293,29 @@ def test_a_side_that_belongs_to_another_document_fits_its_own_worse():
 
 def test_crowded_and_lone_chunks_are_told():
     sample, _ = topical_corpus(400)
-    assert not find_density(sample).flags
+    clean = find_density(sample)
+    assert not [flag for flag in clean.flags if flag.kind == "crowded_region"]
+    assert clean.numbers["n_sparse"] <= 0.03 * 400
     rng = np.random.default_rng(3)
     vectors = sample.vectors.copy()
     vectors[10:30] = normalized(vectors[10] + 0.2 * unit(rng, 20, DIM))
-    lone = unit(rng, DIM)
-    vectors[50] = normalized(lone - vectors.T @ np.linalg.lstsq(vectors.T, lone, rcond=1e-1)[0])
     vectors[50] = -normalized(vectors[[i for i in range(400) if i != 50]].mean(axis=0))
     finding = find_density(replace(sample, vectors=vectors))
     regions = [flag for flag in finding.flags if flag.kind == "crowded_region"]
     assert [set(flag.evidence["member_ids"]) for flag in regions] == [{sample.chunks[i].id for i in range(10, 30)}]
-    assert sample.chunks[50].id in [flag.subject for flag in finding.flags if flag.kind == "sparse_region"]
+    lone = [flag for flag in finding.flags if flag.kind == "sparse_region"]
+    assert lone[0].subject == sample.chunks[50].id
+    assert lone[0].confidence > 0.7
     assert finding.scores["density"][50]["sparse"]
     assert not find_density(topical_corpus(100)[0]).numbers["judged"]
+
+
+def test_crowds_dont_raise_the_limit_that_they_are_held_against():
+    tenth = np.tanh(np.random.default_rng(0).normal(0.6, 0.1, 2000))
+    limit = crowded_above(tenth)
+    assert limit == pytest.approx(np.tanh(0.6 + 3.09 * 0.1), abs=0.02)
+    assert crowded_above(np.r_[tenth, np.full(200, 0.99)]) == pytest.approx(limit, abs=0.03)
+    assert crowded_above(np.full(50, 0.99)) < 1
 
 
 def test_terms_that_the_vectors_miss_are_listed():
