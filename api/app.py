@@ -15,17 +15,27 @@ from fastapi.staticfiles import StaticFiles
 
 from api import pages, problems
 from api.access import Access
+from api.chat.errors import OpenAiErrors
+from api.chat.upstream import Upstream
+from api.jobs import Jobs
 from api.keys import KeyRing
-from api.routes import context, copying, documents, health, search, space
+from api.metrics import Metrics
+from api.observing import API, Observed, Watching
+from api.overload import Overload
+from api.routes import chat, context, copying, documents, health, jobs, mcp, metrics, report, search, space
 from api.routes import pages as page_routes
 from api.schemas import Problem
 from api.tenants import Tenants
+from api.tracing import Tracer
+from api.uploads import TextRequest
 from core.index import Index
 from core.settings import Settings
 
 VERSION = "1"
-# Requests that work at the same time; more wait. Each thread keeps an inference request of its own.
+# Requests that work at the same time; more wait. The encoder takes what they ask for together.
 N_THREADS = 16
+# FastAPI's own traces tell of addresses and queries as they were sent, its logs of exceptions: ours hold neither.
+_NOTHING_OF_ITS_OWN = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
 REFRESH_S = 1.0  # how soon another generation, made by `limpid reindex`, is served
 
 
@@ -44,12 +54,24 @@ def create_app(index: Index, settings: Settings, secret: str = "") -> FastAPI:
         docs_url=None,  # the interactive pages load from another host
         redoc_url=None,
         lifespan=_lifespan,
+        telemetry=_NOTHING_OF_ITS_OWN,
     )
-    app.state.tenants = Tenants(index, settings)
-    app.add_middleware(Access, ring=ring, allowed_hosts=settings.allowed_hosts)
+    tracer, app.state.metrics = Tracer(), Metrics()
+    app.state.tenants = Tenants(index, settings, Watching(app.state.metrics, tracer))
+    app.state.jobs = Jobs(app.state.tenants, settings, app.state.metrics.ingested)
+    app.state.metrics.watch(app.state.tenants, app.state.jobs)
+    app.state.upstream = Upstream(settings)
+    app.add_middleware(Overload, limit=N_THREADS + settings.max_waiting)
+    app.add_middleware(
+        Access, ring=ring, allowed_hosts=settings.allowed_hosts, rate_per_minute=settings.rate_per_minute
+    )
+    app.add_middleware(OpenAiErrors)
+    app.add_middleware(Observed, metrics=app.state.metrics, tracer=tracer)  # the last one added is the outermost
     problems.install(app)
     app.include_router(_api(ring.is_locked))
     app.include_router(health.router)
+    app.include_router(metrics.router, responses=problems.documented(401, 403) if ring.is_locked else None)
+    app.include_router(mcp.router)
     app.include_router(page_routes.router)
     app.mount("/static", StaticFiles(directory=pages.STATIC))
     app.openapi = lambda: _openapi(app)
@@ -60,10 +82,14 @@ def create_app(index: Index, settings: Settings, secret: str = "") -> FastAPI:
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     anyio.to_thread.current_default_thread_limiter().total_tokens = N_THREADS
     tenants: Tenants = app.state.tenants
+    jobs: Jobs = app.state.jobs
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(_refresh, tenants)
+        await anyio.to_thread.run_sync(jobs.resume)
         yield
         tasks.cancel_scope.cancel()
+    await app.state.upstream.close()
+    await anyio.to_thread.run_sync(jobs.close)
     tenants.close()
 
 
@@ -78,11 +104,11 @@ def _api(is_locked: bool) -> APIRouter:
     bearer = HTTPBearer(auto_error=False, scheme_name="key", description="One of the server's API keys.")
     statuses = (401, 403, 500, 503) if is_locked else (500, 503)
     router = APIRouter(
-        prefix="/v1",
+        prefix=API,
         dependencies=[Depends(bearer)] if is_locked else [],
         responses=problems.documented(*statuses),
     )
-    for part in (search, context, space, documents, copying):
+    for part in (search, context, chat, space, documents, jobs, report, copying):
         router.include_router(part.router)
     return router
 
@@ -91,7 +117,8 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
     """The description of the API, with the schema of problem documents that every failure refers to."""
     if app.openapi_schema is None:
         described = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
-        problem = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
-        described["components"]["schemas"] |= {**problem.pop("$defs"), "Problem": problem}
+        for model in (Problem, TextRequest):  # which routes only refer to
+            schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
+            described["components"]["schemas"] |= {**schema.pop("$defs", {}), model.__name__: schema}
         app.openapi_schema = described
     return app.openapi_schema

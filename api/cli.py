@@ -10,10 +10,13 @@ from api.commands import (
     compress,
     context,
     demo,
+    doctor,
     documents,
     evaluate,
     fix,
     ingest,
+    keys,
+    mcp,
     reindex,
     report,
     search,
@@ -52,6 +55,9 @@ app.command()(compress.compress)
 app.command()(tune.tune)
 app.command()(serve.status)
 app.command()(serve.serve)
+app.add_typer(keys.app, name="keys")
+app.command()(doctor.doctor)
+app.command()(mcp.mcp)
 
 
 def main() -> None:

@@ -15,6 +15,7 @@ from api.console import Console
 from api.loading import progress_shown
 from api.opening import held
 from api.served import ServedIndex, find_server
+from api.writing import alone, data_folder
 from core.compress.embedder import full_encoder, projected, projection_of
 from core.compress.projection import Projection
 from core.compress.recipe import NONE, Recipe
@@ -205,14 +206,20 @@ def _visited(settings: Settings, ask: Callable[[int, Visit], Answer]) -> Answer:
 
 
 @contextmanager
-def _visit(settings: Settings) -> Iterator[tuple[int, Visit]]:
-    """The current generation's number and a visit to it, to its store or to the server that holds that."""
+def _visit(settings: Settings, *, is_alone: bool = False) -> Iterator[tuple[int, Visit]]:
+    """The current generation's number and a visit to it, to its store or to the server that holds that.
+
+    With `is_alone` that server writes nothing meanwhile. Raises `IndexLocked` while it does.
+    """
     with ExitStack() as opened:
         try:
             number, store, meta = opened.enter_context(open_current_store(settings))
             visited: Visit = StoreVisit(store, meta)
         except IndexLocked:
-            visited = ServedVisit(opened.enter_context(find_server(settings)))
+            server = opened.enter_context(find_server(settings))
+            if is_alone:
+                opened.enter_context(alone(data_folder(settings)))
+            visited = ServedVisit(server)
             number = visited.generation
         yield number, visited
 
@@ -220,7 +227,7 @@ def _visit(settings: Settings) -> Iterator[tuple[int, Visit]]:
 @contextmanager
 def _same(settings: Settings, number: int) -> Iterator[Visit]:
     """The same for the generation `number`. Raises `IndexMismatch` where another one has taken its place."""
-    with _visit(settings) as (found, visited):
+    with _visit(settings, is_alone=True) as (found, visited):
         if found != number:
             raise IndexMismatch(
                 f"The index {settings.index} has moved from generation {number} to {found} meanwhile. "
@@ -230,7 +237,7 @@ def _same(settings: Settings, number: int) -> Iterator[Visit]:
 
 
 class ServedVisit:
-    """A visit to a server, which lets nobody else write meanwhile. See `ingest.transfer.Visit`."""
+    """A visit to a server, which writes nothing meanwhile. See `ingest.transfer.Visit`."""
 
     def __init__(self, server: ServedIndex):
         """The server's connection stays whose it is."""

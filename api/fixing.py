@@ -11,6 +11,8 @@ import numpy as np
 from api.console import Console
 from api.judging import score
 from api.loading import progress_shown
+from api.mending import BOILERPLATE, DOABLE, DUPLICATE, MUDDY, mend
+from api.mending import take_back as undo
 from api.reporting import diagnose_index, read_sample
 from core.index import Index
 from core.settings import Settings
@@ -20,12 +22,8 @@ from eval.diagnose.finding import opening
 from eval.held_out import Probe, compare, hold_out, is_found
 from eval.kinds import KINDS
 from eval.sample import Sample
-from ingest.fixes import DROP, MARK
-from ingest.fixing import repeat, split, unsplit
 from ingest.shared import MIN_CHARS
 
-MUDDY, BOILERPLATE, DUPLICATE = "muddy_chunk", "boilerplate", "duplicate"
-DOABLE = (MUDDY, BOILERPLATE, DUPLICATE)
 # A muddy chunk this sure to be one is split by itself. A split that wasn't needed costs little and a chunk that stays
 # muddy is lost to its readers, so it lies below the .7 of a verdict.
 SURE = 0.3
@@ -99,6 +97,11 @@ def plan(
     Raises `InputError` for an index without chunks.
     """
     diagnosis = diagnose_index(index, console)
+    return plan_of(diagnosis, kinds, least, drops=drops), diagnosis
+
+
+def plan_of(diagnosis: Diagnosis, kinds: Sequence[str], least: float, *, drops: bool = False) -> Plan:
+    """What there is to do about the findings of these kinds in a diagnosis."""
     flags: dict[str, list[Flag]] = {}
     for flag in diagnosis.flags:
         flags.setdefault(flag.kind, []).append(flag)
@@ -107,13 +110,13 @@ def plan(
     makers: dict[str, Callable[[list[Flag]], list[Step]]] = {
         MUDDY: lambda found: _muddy_step(diagnosis.sample, found, places, least),
         BOILERPLATE: lambda found: _boilerplate_step(diagnosis.sample, found, texts, drops),
-        DUPLICATE: _duplicate_steps,
+        DUPLICATE: lambda found: _duplicate_steps(diagnosis.sample, found),
     }
     steps: list[Step] = []
     for kind, found in flags.items():
         if not kinds or kind in kinds:
             steps += makers.get(kind, _advice)(found)
-    return Plan(steps, places, texts, diagnosis.sample), diagnosis
+    return Plan(steps, places, texts, diagnosis.sample)
 
 
 def carry_out(
@@ -127,14 +130,7 @@ def carry_out(
             continue
         before, n_before = sample, _count(sample, kind, least)
         with progress_shown(console) as show:
-            if kind == MUDDY:
-                documents: dict[str, list[int]] = {}
-                for chunk in sample.chunks:
-                    if chunk.id in todo.places:
-                        documents.setdefault(chunk.document_id, []).append(todo.places[chunk.id])
-                split(index, documents, settings, show)
-            else:
-                _repeat(index, settings, show, kind, todo.texts, drops)
+            mend(index, settings, show, kind, split_places(todo), todo.texts, drops=drops)
         sample = read_sample(index, console)
         found = _probe(index, before, sample, todo.places, console) if kind == MUDDY else None
         step = next(step for step in todo.steps if step.kind == kind and step.is_doable)
@@ -143,22 +139,19 @@ def carry_out(
     return changes
 
 
+def split_places(todo: Plan) -> dict[str, list[int]]:
+    """The characters at which muddy chunks are split, by document id."""
+    places: dict[str, list[int]] = {}
+    for chunk in todo.sample.chunks if todo.sample else ():
+        if chunk.id in todo.places:
+            places.setdefault(chunk.document_id, []).append(todo.places[chunk.id])
+    return places
+
+
 def take_back(index: Index, settings: Settings, console: Console, kinds: Sequence[str]) -> dict[str, int]:
     """Undo the fixes of these kinds; returns how many there were of each."""
-    undone = {}
-    fixes = index.meta.fixes
     with progress_shown(console) as show:
-        if MUDDY in kinds:
-            undone[MUDDY] = unsplit(index, settings, show)
-        texts = {} if BOILERPLATE in kinds else fixes.repeated
-        shared_by = None if DUPLICATE in kinds else fixes.shared_by
-        if BOILERPLATE in kinds:
-            undone[BOILERPLATE] = len(fixes.repeated)
-        if DUPLICATE in kinds:
-            undone[DUPLICATE] = int(fixes.shared_by is not None)
-        if (texts, shared_by) != (fixes.repeated, fixes.shared_by):
-            repeat(index, settings, show, texts=texts, shared_by=shared_by)
-    return undone
+        return undo(index, settings, show, kinds)
 
 
 def judge(
@@ -202,13 +195,14 @@ def _boilerplate_step(sample: Sample, flags: Sequence[Flag], texts: Sequence[str
     return [Step(BOILERPLATE, len(flags), does, len(holders), n_documents, None, command, n > 0)]
 
 
-def _duplicate_steps(flags: Sequence[Flag]) -> list[Step]:
+def _duplicate_steps(sample: Sample, flags: Sequence[Flag]) -> list[Step]:
     """Equal texts of several documents can be stored once without losing anything; others are for people to decide."""
     equal = [f for f in flags if f.evidence["texts_are_equal"] and f.evidence["n_documents"] > 1]
     steps = []
     if equal:
         n_chunks = sum(flag.evidence["n_members"] for flag in equal)
-        n_documents = sum(flag.evidence["n_documents"] for flag in equal)
+        members = {member for flag in equal for member in flag.evidence["member_ids"]}
+        n_documents = len({chunk.document_id for chunk in sample.chunks if chunk.id in members})
         does = f"store the text of {len(equal):,} groups of equal chunks once, naming all who hold it"
         command = f"limpid fix {DUPLICATE} --apply"
         steps.append(Step(DUPLICATE, len(equal), does, n_chunks, n_documents, None, command, True))
@@ -236,16 +230,6 @@ def _repeated(sample: Sample, flags: Sequence[Flag]) -> list[str]:
 
 def _words(text: str) -> str:
     return " ".join(text.split())
-
-
-def _repeat(index: Index, settings: Settings, show, kind: str, texts: Sequence[str], drops: bool) -> None:
-    fixes = index.meta.fixes
-    decided, shared_by = dict(fixes.repeated), fixes.shared_by
-    if kind == BOILERPLATE:
-        decided |= dict.fromkeys(texts, DROP if drops else MARK)
-    else:
-        shared_by = 2
-    repeat(index, settings, show, texts=decided, shared_by=shared_by)
 
 
 def _count(sample: Sample, kind: str, least: float) -> int:

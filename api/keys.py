@@ -18,12 +18,13 @@ from typing import Literal, get_args
 from pydantic import SecretStr, TypeAdapter, ValidationError
 
 from core.errors import ConfigError, InputError, NotFound
-from core.settings import Settings
+from core.settings import TENANTS, Settings
 
 Role = Literal["read", "write", "admin"]
 ROLES: tuple[Role, ...] = get_args(Role)  # each may do all that those before it may
 TENANT = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 PREFIX = "limpid_"
+OWNER_ONLY = 0o600
 N_BYTES = 32  # of randomness: far beyond guessing, so a plain SHA-256 is as safe as a slow hash
 _logger = logging.getLogger("limpid.keys")
 
@@ -48,6 +49,7 @@ class Key:
 
 
 ANYONE = Key("anyone", "", role="admin")  # on a server without keys
+THIS_MACHINE = "this machine"  # the name of the key that a server leaves for the commands of its own user
 _FILED = TypeAdapter(list[Key])
 
 
@@ -68,6 +70,8 @@ def parse_keys(setting: SecretStr | None) -> tuple[Key, ...]:
             raise ConfigError(f"api_keys: {_tenant_fault(tenant)}")
         if not secret:
             raise ConfigError(f"api_keys: key {number} has a tenant and no secret. Write TENANT:SECRET.")
+        if any(key.digest == digest_of(secret) for key in keys):
+            raise ConfigError(f"api_keys: key {number} has the secret of an earlier one. Give each its own.")
         keys.append(Key(f"setting-{number}", digest_of(secret), tenant, "write" if tenant else "admin"))
     return tuple(keys)
 
@@ -94,19 +98,27 @@ class KeyFile:
     def read(self) -> list[Key]:
         """All keys, in the order in which they were made. Raises `ConfigError` where the file can't be read."""
         try:
-            return _FILED.validate_json(self.path.read_bytes())
+            keys = _FILED.validate_json(self.path.read_bytes())
         except FileNotFoundError:
             return []
         except (OSError, ValidationError) as error:
             told = error.strerror if isinstance(error, OSError) else "it doesn't hold a list of keys"
-            raise ConfigError(f"The keys in {self.path} can't be read: {told}. Restore the file.") from None
+            raise self._unreadable(told) from None
+        for key in keys:  # a tenant names a folder: whoever has edited the file by hand must not lead out of the index'
+            if key.tenant and not TENANT.fullmatch(key.tenant):
+                raise self._unreadable(_tenant_fault(key.tenant))
+        return keys
 
     def add(self, name: str, tenant: str, role: Role, rate: int | None) -> str:
         """Make a key and return its secret, which is kept nowhere. Raises `InputError` for a taken or unusable name."""
-        if not name.strip() or len(name) > 100:
-            raise InputError("A key's name has 1 to 100 characters, and not only blanks.")
+        if not name.strip() or len(name) > 100 or not name.isprintable():
+            raise InputError("A key's name has 1 to 100 printable characters, and not only blanks.")
+        if name == THIS_MACHINE:
+            raise InputError(f"{name!r} is what a server calls its own commands. Choose another name.")
         if tenant and not TENANT.fullmatch(tenant):
             raise InputError(_tenant_fault(tenant))
+        if rate is not None and rate < 1:
+            raise InputError(f"The rate is {rate}; a key may send at least 1 request in a minute.")
         with self._changing() as keys:
             if any(key.name == name for key in keys):
                 raise InputError(f"There is a key named {name!r} already. Choose another name, or revoke that one.")
@@ -125,20 +137,46 @@ class KeyFile:
 
     @contextmanager
     def _changing(self) -> Iterator[list[Key]]:
+        """The keys, to be changed in place; written when the block ends without an error."""
         import fcntl
 
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.with_suffix(".lock").open("w") as lock:
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            lock = os.open(self._beside(".lock"), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, OWNER_ONLY)
+        except OSError as error:
+            raise ConfigError(f"The keys can't be written to {self.path}: {error.strerror}.") from None
+        try:
             fcntl.flock(lock, fcntl.LOCK_EX)
             keys = self.read()
             yield keys
-            made = self.path.with_suffix(".new")
-            handle = os.open(made, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            self._write(keys)
+        finally:
+            os.close(lock)  # which lets go of it
+
+    def _write(self, keys: list[Key]) -> None:
+        """Replace the file in one step, so that whoever reads sees either all of the old keys or all of the new."""
+        made = self._beside(".new")
+        try:
+            made.unlink(missing_ok=True)  # left by a process that was killed, with whatever mode it had
+            handle = os.open(made, os.O_WRONLY | os.O_CREAT | os.O_EXCL, OWNER_ONLY)
             with os.fdopen(handle, "w", encoding="utf-8") as file:
                 json.dump([asdict(key) for key in keys], file, indent=1)
                 file.flush()
                 os.fsync(file.fileno())
             made.replace(self.path)
+            folder = os.open(self.path.parent, os.O_RDONLY)
+            try:
+                os.fsync(folder)  # a revoked key must not come back with a power cut
+            finally:
+                os.close(folder)
+        except OSError as error:
+            raise ConfigError(f"The keys can't be written to {self.path}: {error.strerror}.") from None
+
+    def _beside(self, suffix: str) -> Path:
+        return self.path.with_name(self.path.name + suffix)
+
+    def _unreadable(self, told: str) -> ConfigError:
+        return ConfigError(f"The keys in {self.path} can't be read: {told}. Restore the file.")
 
 
 class KeyRing:
@@ -147,7 +185,7 @@ class KeyRing:
     def __init__(self, settings: Settings, secret: str = ""):
         """`secret` is a key for everything that locks nothing. Raises `ConfigError` where keys can't be read."""
         self._given = parse_keys(settings.api_keys)
-        self._own = (Key("this machine", digest_of(secret), role="admin"),) if secret else ()
+        self._own = (Key(THIS_MACHINE, digest_of(secret), role="admin"),) if secret else ()
         self._file = KeyFile(keys_file(settings))
         self._seen = self._stamp()
         self._keys = self._by_digest(self._file.read())
@@ -176,12 +214,12 @@ class KeyRing:
             _logger.error("Only the setting's keys are accepted: %s", error)
             self._keys = self._by_digest([])
 
-    def _stamp(self) -> tuple[int, int] | None:
+    def _stamp(self) -> tuple[int, ...] | None:
         try:
             found = self._file.path.stat()
         except OSError:
             return None
-        return found.st_mtime_ns, found.st_ino
+        return found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino
 
     def _by_digest(self, filed: list[Key]) -> Mapping[str, Key]:
         return {key.digest: key for key in (*filed, *self._given, *self._own)}
@@ -197,7 +235,8 @@ def _tenant_fault(tenant: str) -> str:
 def tenant_settings(settings: Settings, tenant: str) -> Settings:
     """The settings of a tenant's own index: a folder inside the index' folder, or a collection beside its collection.
 
-    What tenants could learn of one another by sharing it isn't shared: remembered vectors and the query log.
+    What tenants could learn of one another by sharing it isn't shared: remembered vectors and the query log. Each
+    index keeps to what it was made with, whatever the server's own is made with by now.
     """
     if not tenant:
         return settings
@@ -205,5 +244,5 @@ def tenant_settings(settings: Settings, tenant: str) -> Settings:
     if settings.is_server:
         own["collection"] = f"{settings.collection}--{tenant}"
     else:
-        own["index"] = str(Path(settings.index) / "tenants" / tenant)
-    return settings.model_copy(update=own)
+        own["index"] = str(Path(settings.index) / TENANTS / tenant)
+    return settings.model_copy(update=own).without_index_choices()

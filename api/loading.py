@@ -11,7 +11,25 @@ from core.index import Index
 from core.settings import Settings
 from ingest.pipeline import Summary, ingest
 from ingest.sources import Sources
+from ingest.sources.archives import ArchiveLimits
 from ingest.writer import Progress
+
+MEGABYTE = 2**20
+
+
+def document_bytes(settings: Settings) -> int:
+    """The largest file that is read."""
+    return int(settings.max_document_mb * MEGABYTE)
+
+
+def archive_limits(settings: Settings) -> ArchiveLimits:
+    """What one archive may unpack to."""
+    return ArchiveLimits(
+        unpacked_bytes=int(settings.max_archive_mb * MEGABYTE),
+        members=settings.max_archive_members,
+        depth=settings.max_archive_depth,
+        nested_bytes=document_bytes(settings),
+    )
 
 
 def ingest_shown(index: Index, settings: Settings, console: Console, sources: Sources, prune: bool) -> Summary:

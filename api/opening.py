@@ -44,7 +44,8 @@ def held(settings: Settings, attempt: Callable[[], Opened]) -> Opened:
             if holder := read_holder(settings.index):
                 raise IndexLocked(
                     f"The index {settings.index} is served by `limpid serve` at {holder.url} (process {holder.pid}). "
-                    "Searches go through that server; for this command, stop it first."
+                    "Searches and deletions go through that server, and its POST /v1/documents takes uploads; for this "
+                    "command, stop it first."
                 ) from error
             if time.monotonic() > deadline:
                 raise

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
 from api.served import ServedIndex, find_server
+from api.writing import alone, data_folder
 from core.errors import IndexLocked, IndexMismatch
 from core.index import open_current_store
 from core.settings import Settings
@@ -31,6 +32,7 @@ class CurrentGeneration:
                 visit: Visit = StoreVisit(store)
             except IndexLocked:
                 server = opened.enter_context(find_server(self._settings))
+                opened.enter_context(alone(data_folder(self._settings)))  # what is uploaded waits until this ends
                 number, visit = server.status()["generation"], ServedVisit(server)
             if number != self._generation:
                 raise IndexMismatch(
@@ -41,7 +43,7 @@ class CurrentGeneration:
 
 
 class ServedVisit:
-    """A visit to a server, which lets nobody else write meanwhile. See `ingest.reindex.Visit`."""
+    """A visit to a server, which writes nothing meanwhile. See `ingest.reindex.Visit`."""
 
     def __init__(self, server: ServedIndex):
         """The server's connection stays whose it is."""

@@ -13,6 +13,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from api.failures import http_status
+from api.logs import REQUEST_ID, request_id
 from api.schemas import FieldFault, Problem
 from core.errors import Forbidden, InputError, LimpidError, NotFound
 
@@ -109,4 +110,5 @@ async def _unexpected(request: Request, error: Exception) -> JSONResponse:
     reference = uuid.uuid4().urn
     _logger.error("%s: %s %s failed: %r", reference, request.method, request.url.path, error)
     detail = "The server failed unexpectedly. Its log tells the operator why; quote the instance given here."
-    return problem(500, HTTPStatus(500).phrase, detail, instance=reference)
+    headers = {REQUEST_ID: request_id.get()}  # this is answered outside all middleware
+    return problem(500, HTTPStatus(500).phrase, detail, instance=reference, headers=headers)

@@ -9,12 +9,14 @@ from pathlib import Path
 import numpy as np
 
 from api.console import Console
+from api.opening import retriever
+from api.tuning import query_features
 from core.errors import DependencyError, InputError
 from core.index import Index
 from core.settings import Settings
 from core.types import Chunk
 from eval.compare import Report
-from eval.diagnose import Diagnosis, diagnose, write_scores
+from eval.diagnose import Diagnosis, QueryEvidence, diagnose, write_scores
 from eval.gate import Gate
 from eval.judged import Evaluation
 from eval.map import CorpusMap, MapOptions, check_colour, check_method, draw_map
@@ -22,6 +24,9 @@ from eval.page import render_html
 from eval.report import build_report
 from eval.sample import Sample, collect
 from search.space.axis import ConceptAxis, axis_scores
+from search.tuning import load_model
+
+MOST_QUERIES = 300  # asked for what they say of the model; 50 say nearly as much
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +62,19 @@ def read_sample(index: Index, console: Console) -> Sample:
         return collect(_rows(index, advance), index.embedder.tokenizer.max_tokens)
 
 
-def diagnose_index(index: Index, console: Console) -> Diagnosis:
+def read_queries(index: Index, settings: Settings, console: Console, texts: Mapping[str, str]) -> QueryEvidence:
+    """What real queries lead to expect of the model, by their candidates alone; of many, evenly spaced ones are asked.
+
+    `limpid tune`'s regression predicts every query's nDCG@10 over the dense leg's weight; its two ends are the legs.
+    """
+    places = np.unique(np.linspace(0, len(texts) - 1, min(len(texts), MOST_QUERIES)).round().astype(int))
+    asked = list(texts.values())
+    search = retriever(index, settings, console.note, rerank=False)
+    curves = load_model().curves(query_features(index, search, [asked[place] for place in places], console))
+    return QueryEvidence(gaps=curves[:, -1] - curves[:, 0])
+
+
+def diagnose_index(index: Index, console: Console, queries: QueryEvidence | None = None) -> Diagnosis:
     """The diagnosis of all chunks. Raises `InputError` for an index without chunks."""
     sample = read_sample(index, console)
     with console.progress("diagnosing") as advance:
@@ -65,6 +82,7 @@ def diagnose_index(index: Index, console: Console) -> Diagnosis:
             sample,
             encode=index.embedder.encode_queries,
             pieces=index.embedder.tokenizer.pieces,
+            queries=queries,
             progress=lambda name, done, total: advance(done, total, f"checking {name}"),
         )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from core.types import MetadataValue
 
@@ -13,6 +13,8 @@ MAX_OFFSET = 9000  # with k, no further than what a search lists
 MAX_QUERY_CHARACTERS = 10_000
 MAX_FILTER_CHARACTERS = 2_000
 MAX_PAGE = 1000  # documents to a page of the list
+
+NOT_BLANK: dict[str, JsonValue] = {"pattern": "\\S"}  # described; what checks it says more than a pattern could
 
 Mode = Literal["hybrid", "dense", "sparse"]
 Fusion = Literal["convex", "tm2c2", "rrf", "dbsf", "zscore", "tuned"]
@@ -25,7 +27,12 @@ class SearchRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    query: str = Field(min_length=1, max_length=MAX_QUERY_CHARACTERS, description="What to look for.")
+    query: str = Field(
+        min_length=1,
+        max_length=MAX_QUERY_CHARACTERS,
+        description="What to look for.",
+        json_schema_extra=NOT_BLANK,
+    )
     k: int = Field(10, ge=1, le=MAX_K, description="How many passages to return.")
     mode: Mode = Field("hybrid", description="Search by meaning (dense), by words (sparse, BM25) or both.")
     fusion: Fusion | None = Field(

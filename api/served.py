@@ -60,6 +60,10 @@ class ServedIndex:
         """POST /v1/context."""
         return self._ask("POST", "/v1/context", json=body)
 
+    def ready(self) -> dict:
+        """GET /readyz."""
+        return self._ask("GET", "/readyz")
+
     def status(self) -> dict:
         """GET /v1/status."""
         return self._ask("GET", "/v1/status")
@@ -77,15 +81,27 @@ class ServedIndex:
         found: list[dict] = []
         after: str | None = None
         while True:
-            page = self._ask("GET", "/v1/documents", params={"limit": 1000} | ({"after": after} if after else {}))
+            page = self.page(1000, after)
             found += page["documents"]
             after = page["next"]
             if after is None:
                 return found
 
+    def page(self, limit: int, after: str | None = None) -> dict:
+        """GET /v1/documents."""
+        return self._ask("GET", "/v1/documents", params={"limit": limit} | ({"after": after} if after else {}))
+
+    def report(self) -> dict:
+        """GET /v1/report."""
+        return self._ask("GET", "/v1/report")
+
     def document(self, document_id: str, *, chunks: bool = False) -> dict:
         """GET /v1/documents/{id}."""
         return self._ask("GET", f"/v1/documents/{quote(document_id, safe='')}", params={"chunks": chunks})
+
+    def delete(self, document_id: str) -> dict:
+        """DELETE /v1/documents/{id}."""
+        return self._ask("DELETE", f"/v1/documents/{quote(document_id, safe='')}")
 
     def _ask(self, method: str, path: str, **options: Any) -> Any:
         import httpx
@@ -100,4 +116,6 @@ class ServedIndex:
         detail = str(body.get("detail", answer.reason_phrase))
         if answer.status_code in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
             raise IndexLocked(f"The server at {self.url} holds the index but refuses this command. ({detail})")
+        if answer.status_code == httpx.codes.SERVICE_UNAVAILABLE:
+            raise IndexLocked(f"The server at {self.url} holds the index and can't do this now. ({detail})")
         raise NotFound(detail) if answer.status_code == httpx.codes.NOT_FOUND else InputError(detail)

@@ -7,7 +7,9 @@ import signal
 import socket
 from contextlib import nullcontext, suppress
 from secrets import token_urlsafe
+from typing import TYPE_CHECKING
 
+from api import logs
 from api.app import create_app
 from api.console import Console
 from api.holder import announced
@@ -15,6 +17,12 @@ from api.keys import KeyRing
 from core.errors import ConfigError, DependencyError
 from core.index import Index
 from core.settings import Settings
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+    from uvicorn import Config, Server
+
+FINISHED_WITHIN_S = 30  # requests that take longer once the server is told to stop are cut off
 
 
 def run_server(index: Index, settings: Settings, console: Console, *, is_forced: bool = False) -> None:
@@ -25,7 +33,7 @@ def run_server(index: Index, settings: Settings, console: Console, *, is_forced:
     """
     import uvicorn
 
-    if not is_forced and not KeyRing(settings).is_locked and not _is_loopback(settings.host):
+    if not is_forced and not KeyRing(settings).is_locked and not is_loopback(settings.host):
         raise ConfigError(
             f"Listening on {settings.host} would open the index to everyone who can reach it. Make a key (limpid keys "
             "add NAME) or set LIMPID_API_KEYS, listen on 127.0.0.1, or pass --force to open it."
@@ -38,15 +46,32 @@ def run_server(index: Index, settings: Settings, console: Console, *, is_forced:
         console.result({"url": url})
     console.note(f"Limpid serves {settings.index} at {url}  (stop with Ctrl-C)")
     secret = token_urlsafe()  # for the commands of whoever may read the folder
-    config = uvicorn.Config(create_app(index, settings, secret), log_level="warning", server_header=False)
+    logs.install(settings.log_format, quiet=console.quiet)
+    app = create_app(index, settings, secret)
+    config = uvicorn.Config(
+        app, log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=FINISHED_WITHIN_S
+    )
     with listener, nullcontext() if settings.is_server else announced(settings.index, url, secret):
         # uvicorn finishes what is running, then raises the signal that stopped it anew, for us to end by.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         with suppress(KeyboardInterrupt):
-            uvicorn.Server(config).run(sockets=[listener])
+            _server(config, app).run(sockets=[listener])
 
 
-def _is_loopback(host: str) -> bool:
+def _server(config: Config, app: FastAPI) -> Server:
+    """A server that has jobs stop when it begins to shut down: streams of their events end then, and it can too."""
+    import uvicorn
+
+    class Stopping(uvicorn.Server):
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            app.state.jobs.stop()
+            await super().shutdown(sockets)
+
+    return Stopping(config)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches what listens on the address."""
     if host == "localhost":
         return True
     try:

@@ -77,7 +77,7 @@ def find_weight(
         return Tuned(_without_queries(settings))
     texts = dict(list(load_queries(queries).items())[:MOST_QUERIES])
     if qrels is None:
-        return Tuned(tune(_rows(index, retriever, list(texts.values()), console), "queries"))
+        return Tuned(tune(query_features(index, retriever, list(texts.values()), console), "queries"))
     judged = load_qrels(qrels)
     asked = {key: text for key, text in texts.items() if key in judged}
     if not asked:
@@ -91,7 +91,7 @@ def _without_queries(settings: Settings) -> Tuning:
     return prior()
 
 
-def _rows(index: Index, retriever: Retriever, texts: list[str], console: Console) -> np.ndarray:
+def query_features(index: Index, retriever: Retriever, texts: list[str], console: Console) -> np.ndarray:
     """The features of every query, float64, shape (n_queries, n_features)."""
     ranker, k1 = retriever.ranker, index.meta.fingerprint.bm25_k1
     rows = []
@@ -105,7 +105,7 @@ def _rows(index: Index, retriever: Retriever, texts: list[str], console: Console
 
 def _judged(index: Index, retriever: Retriever, texts: Mapping[str, str], qrels: Qrels, console: Console) -> Tuned:
     """By judgements where these make sure of a gain over the weight that the queries alone lead to."""
-    rows = _rows(index, retriever, list(texts.values()), console)
+    rows = query_features(index, retriever, list(texts.values()), console)
     unjudged = tune(rows, "queries")
     curves = _curves(retriever, texts, qrels, console)
     verdict = cross_validate(curves, unjudged.alpha)

@@ -23,6 +23,9 @@ BUILT_IN = {"document_id": "document_id", "uri": "uri", "title": "title", "page"
 # as words: the embedded engine's Python binding (0.9) takes True for the number 1, which equals no stored value.
 TRUE_FIELDS, FALSE_FIELDS = "yes", "no"
 
+# Names of metadata fields that an engine can index: others hold what its paths are made of.
+INDEXABLE = re.compile(r"[\w-]+")
+
 MAX_DEPTH = 32  # of parentheses and `not`: people nest a few, and engines recurse over what they are given
 MAX_INTEGER = 2**63 - 1  # what the engines store
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -14,7 +15,7 @@ from core.compress.projection import Projection
 from core.embed import Embedder, open_embedder
 from core.errors import DependencyError, IndexLocked, IndexMismatch, NotFound
 from core.fingerprint import Fingerprint, Meta, compare, fingerprint_of
-from core.settings import Settings
+from core.settings import TENANTS, Settings
 from core.sparse import Analyzer
 from core.store import Store, StoredChunk
 from core.store.generations import FIRST, FolderGenerations, Generations, ServerGenerations, open_current
@@ -289,9 +290,10 @@ def _known_meta(store: Store) -> Meta | None:
 
 
 def _size_on_disk(folder: Path) -> int:
-    """Bytes that the folder's files take up; the engine allocates ahead, so their lengths say more than that."""
+    """Bytes that the index' files take up, tenants' indexes apart; the engine allocates more than their lengths say."""
     total = 0
-    for path in folder.rglob("*"):
+    own = (path for path in folder.iterdir() if path.name != TENANTS)
+    for path in chain.from_iterable((top, *top.rglob("*")) for top in own):
         try:
             total += path.stat().st_blocks * 512 if path.is_file() else 0
         except FileNotFoundError:

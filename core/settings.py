@@ -12,6 +12,8 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from core.embed.weights import DEFAULT_MODEL
 from core.errors import ConfigError
 
+TENANTS = "tenants"  # the folder, inside that of an embedded index, in which each tenant's own index is
+
 
 def default_cache_dir() -> Path:
     """The user's cache folder for Limpid (`XDG_CACHE_HOME` is honoured)."""
@@ -67,6 +69,28 @@ class Settings(BaseSettings):
     allowed_hosts: str = Field(
         "", description="Comma-separated host names, besides addresses and localhost, that a server without keys has."
     )
+    rate_per_minute: int | None = Field(
+        None, ge=1, le=1_000_000, description="Requests that a key without a rate of its own may send in a minute."
+    )
+    max_open_tenants: int = Field(32, ge=1, description="Tenants' indexes that `limpid serve` keeps open.")
+    jobs_dir: Path = Field(
+        Path("limpid-jobs"), description="Folder for uploads, jobs and reports of an index on a Qdrant server."
+    )
+    max_upload_mb: float = Field(200, gt=0, description="Most that one request may upload.")
+    max_waiting: int = Field(64, ge=1, description="Requests that may wait while 16 are at work; more are refused.")
+    chat_url: str | None = Field(
+        None,
+        pattern="^https?://",
+        description="Address of the OpenAI-compatible server that answers chats, such as http://127.0.0.1:11434/v1.",
+    )
+    chat_model: str | None = Field(None, description="Name of its model.")
+    chat_api_key: SecretStr | None = Field(None, description="Its key, where it needs one.")
+    chat_context_tokens: int = Field(
+        4000, ge=100, le=200_000, description="Most tokens of the passages that an answer is made from."
+    )
+    chat_rewrite: bool = Field(True, description="Let the model rewrite follow-up questions before they are searched.")
+    chat_timeout_s: float = Field(120, gt=0, description="Longest wait for the chat server's next words.")
+    log_format: Literal["text", "json"] = Field("text", description="How `limpid serve` writes its log.")
 
     @classmethod
     def settings_customise_sources(

@@ -19,6 +19,7 @@ from core.compress.embedder import projection_of
 from core.compress.projection import Projection
 from core.copying import Package, Version, package, versions
 from core.errors import StorageFull
+from core.filters import INDEXABLE
 from core.fingerprint import Meta
 from core.index import Index
 from core.settings import Settings
@@ -118,7 +119,7 @@ def _follow(index: Index, current: Meta, *, is_empty: bool) -> bool:
     ours = index.meta
     is_weighed = is_empty or ours.avg_len == current.avg_len
     for name, kind in list(current.fields.items())[:MAX_INDEXED_FIELDS]:
-        if kind in ("keyword", "integer", "float") and ours.fields.get(name) != kind:
+        if kind in ("keyword", "integer", "float") and ours.fields.get(name) != kind and INDEXABLE.fullmatch(name):
             index.store.index_field(f"meta.{name}", kind)
     of_vectors = {name: getattr(ours, name) for name in ("fingerprint", "projection", "unrelated")}
     index.meta = replace(current, **of_vectors)

@@ -16,6 +16,7 @@ from typing import Self
 import numpy as np
 
 from core.compress.embedder import full_encoder, projection_of
+from core.filters import INDEXABLE
 from core.index import Index
 from core.settings import Settings
 from core.store import EmbeddedChunk
@@ -309,7 +310,8 @@ class Writer:
                 kind = _kind(value)
                 fields[name] = kind if fields.get(name, kind) == kind else "mixed"
         for name, kind in fields.items():
-            if name not in before and kind in ("keyword", "integer", "float") and len(fields) <= MAX_INDEXED_FIELDS:
+            is_new = name not in before and INDEXABLE.fullmatch(name) and len(fields) <= MAX_INDEXED_FIELDS
+            if is_new and kind in ("keyword", "integer", "float"):
                 self._index.store.index_field(f"meta.{name}", kind)
         if fields != before:
             self._index.save()

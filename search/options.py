@@ -19,7 +19,7 @@ class Options:
 
     `k` hits are returned, after `offset` better ones; `where` is a filter (see `core.filters`).
     `mode` is hybrid, dense or sparse; `fusion` counts in hybrid only (see `search.fusion`): None is tuned once the
-    index has been tuned, else convex.
+    index has been tuned, else convex. `weight` in [0, 1] is the dense leg's share in it, None for the usual one.
     `passage` says what a hit returns: its chunk, the sentences that answer, or its section (see `search.passages`);
     `neighbours` widens a chunk by as many chunks on either side.
     `group="document"` leaves each document `per_document` hits. `diversity` in [0, 1] trades relevance for novelty
@@ -31,6 +31,7 @@ class Options:
     offset: int = 0
     mode: str = "hybrid"
     fusion: str | None = None
+    weight: float | None = None
     where: str | None = None
     passage: str = "chunk"
     neighbours: int = 0
@@ -48,6 +49,8 @@ class Options:
         _one_of("mode", self.mode, MODES)
         if self.fusion is not None:
             _one_of("fusion", self.fusion, FUSION_NAMES)
+        if self.weight is not None:
+            _between("weight", self.weight, 0, 1)
         _one_of("passage", self.passage, KINDS)
         _between("neighbours", self.neighbours, 0, MAX_NEIGHBOURS)
         if self.group is not None:

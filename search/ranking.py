@@ -19,6 +19,7 @@ from core.sparse import SparseVector
 from core.store import Candidates, Scores
 from core.unrelated import Unrelated, measure_unrelated
 from search.fusion import EQUAL, FUSIONS, WEIGHTED, Fused, order
+from search.stages import Watch, unwatched
 
 MODES = ("hybrid", "dense", "sparse")
 FUSION_NAMES = (*FUSIONS, "tuned")
@@ -89,8 +90,14 @@ class Ranking(Pool):
 class Ranker:
     """Ranks the chunks of one index. Safe to use from several threads."""
 
-    def __init__(self, index: Index, candidates: int = CANDIDATES, dense_weight: float = DENSE_WEIGHT):
-        """`candidates` is what each leg contributes.
+    def __init__(
+        self,
+        index: Index,
+        candidates: int = CANDIDATES,
+        dense_weight: float = DENSE_WEIGHT,
+        watch: Watch = unwatched,
+    ):
+        """`candidates` is what each leg contributes; `watch` sees the stages (`search.stages`).
 
         `dense_weight`, in [0, 1], is the dense leg's share in the fusions that know weights, except in `tuned`: there
         it is what `limpid tune` has found for the index.
@@ -99,12 +106,19 @@ class Ranker:
         self._index = index
         self._dense_weight = dense_weight
         self._idf: dict[int, float | None] = {}
-        self._vector = lru_cache(maxsize=REMEMBERED_QUERIES)(index.embedder.encode_query)
+        self._watch = watch
+        self._vector = lru_cache(maxsize=REMEMBERED_QUERIES)(self._encode)
 
     @property
     def default_fusion(self) -> str:
         """What is used where no fusion is asked for: tuned, once the index has been."""
         return "tuned" if self._index.meta.tuning else "convex"
+
+    @property
+    def remembered(self) -> tuple[int, int]:
+        """How many queries' vectors were remembered, and how many had to be encoded."""
+        known = self._vector.cache_info()
+        return known.hits, known.misses
 
     @property
     def unrelated(self) -> Unrelated:
@@ -143,9 +157,13 @@ class Ranker:
 
         `where` is a filter (see `core.filters`). Raises `InputError` where that can't be read.
         """
+        with self._watch("legs"):
+            return self._gathered(asked, depth or self.candidates, where)
+
+    def _gathered(self, asked: Asked, depth: int, where: str | None) -> Pool:
         store, vector, terms = self._index.store, asked.vector, asked.terms
         condition = parse_filter(where, self._index.meta.fields) if where and where.strip() else None
-        lists = store.candidates(vector, terms, depth or self.candidates, condition)
+        lists = store.candidates(vector, terms, depth, condition)
         listed = {"dense": dict(lists.dense), "sparse": dict(lists.sparse)}
         ids = sorted(listed["dense"].keys() | listed["sparse"].keys())
         found = {leg: np.array([key in scores for key in ids], dtype=bool) for leg, scores in listed.items()}
@@ -176,7 +194,9 @@ class Ranker:
             weight = self._weight(fusion)
         # A BM25 score of 0 has no rank: no term occurs, and the order of ids would rank what the leg can't.
         judged = np.where(sparse == 0, np.nan, sparse) if name == "rrf" else sparse
-        return _ranking(pool, FUSIONS[name](pool.legs["dense"], judged, weight), fusion, weight)
+        with self._watch("fusion"):
+            fused = FUSIONS[name](pool.legs["dense"], judged, weight)
+        return _ranking(pool, fused, fusion, weight)
 
     def rank(
         self,
@@ -204,6 +224,10 @@ class Ranker:
         if fusion == "tuned":
             return float(self._index.meta.tuning["alpha"])
         return self._dense_weight if fusion in WEIGHTED else EQUAL
+
+    def _encode(self, query: str) -> np.ndarray:
+        with self._watch("encode"):
+            return self._index.embedder.encode_query(query)
 
     def _notes(self, query: str) -> tuple[str, ...]:
         embedder = self._index.embedder

@@ -22,6 +22,7 @@ from search.ranking import CANDIDATES, DENSE_WEIGHT, Asked, Ranker, Ranking, ran
 from search.reading import Found, Reader
 from search.rerank import Reranker
 from search.signals import Signals, signals
+from search.stages import Watch, unwatched
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,19 +49,21 @@ class Retriever:
         passage_threshold: float = THRESHOLD,
         reranker: Reranker | None = None,
         log: QueryLog | None = None,
+        watch: Watch = unwatched,
     ):
-        """`candidates` and `dense_weight` are as for `Ranker`.
+        """`candidates`, `dense_weight` and `watch` are as for `Ranker`.
 
         With a `reranker` searches may be reranked; they are by default where `limpid tune` has measured a gain. The
         features of hybrid searches are added to `log`.
 
         `passage_threshold` is the share of the best sentence's score that the sentences of a passage must reach.
         """
-        self.ranker = Ranker(index, candidates, dense_weight)
+        self.ranker = Ranker(index, candidates, dense_weight, watch)
         self._index = index
         self._reader = Reader(index, passage_threshold, self.ranker.idf)
         self._reranker = reranker
         self._log = log
+        self._watch = watch
 
     def search(self, query: str, k: int = 10, mode: str = "hybrid", **options: Any) -> Results:
         """The `k` best passages for `query`, with reasons. What else can be asked for is described in `Options`.
@@ -74,9 +77,11 @@ class Retriever:
         asked = self.ranker.ask(query, mode)
         notes = list(asked.notes)
         with self._index.store.reading():
-            ranking = self.ranker.fuse(self.ranker.gather(asked, where=wanted.where), wanted.fusion)
-            found = self._page(ranking, wanted, notes)
-            signals = self._signals(ranking)
+            ranking = self.ranker.fuse(self.ranker.gather(asked, where=wanted.where), wanted.fusion, wanted.weight)
+            with self._watch("payload"):
+                found = self._page(ranking, wanted, notes)
+            with self._watch("signals"):
+                signals = self._signals(ranking)
         hits = self._hits(found, wanted.offset, query if wanted.explain and mode != "dense" else None)
         took_ms = (time.perf_counter() - started) * 1000
         fusion = (wanted.fusion or self.ranker.default_fusion) if mode == "hybrid" else None
@@ -190,7 +195,8 @@ class Retriever:
         head = listed[: reranker.depth]
         stored = self._index.store.fetch([entry.id for entry in head])
         head = [entry for entry in head if entry.id in stored]
-        read = reranker.read(asked.text, [stored[entry.id].chunk for entry in head])
+        with self._watch("rerank"):
+            read = reranker.read(asked.text, [stored[entry.id].chunk for entry in head])
         notes.extend(read.notes)
         return reranked([*head, *listed[reranker.depth :]], read.scores)
 

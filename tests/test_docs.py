@@ -12,12 +12,14 @@ import pytest
 import typer
 
 from api.app import create_app
+from api.chat.schemas import ChatRequest
 from api.cli import app
 from api.failures import exit_code, http_status
 from api.routes.context import ContextRequest
 from api.routes.copying import PackageRequest
 from api.routes.space import SimilarRequest, WalkRequest
 from api.schemas import SearchRequest
+from api.uploads import TextRequest
 from core import errors
 from core.index import open_index
 from core.settings import Settings
@@ -37,7 +39,9 @@ LINK = re.compile(r"\]\((?!https?:|mailto:)([^)#\s]*)(#[^)\s]+)?\)")
 REQUESTS = {
     "/v1/search": SearchRequest,
     "/v1/context": ContextRequest,
+    "/v1/chat/completions": ChatRequest,
     "/v1/copy": PackageRequest,
+    "/v1/documents": TextRequest,
     "/v1/similar": SimilarRequest,
     "/v1/walk": WalkRequest,
 }
@@ -141,7 +145,7 @@ def test_every_address_is_documented_and_no_other(settings: Settings) -> None:
     assert set(re.findall(r"^## `((?:GET|POST|PUT|DELETE) [^`]+)`$", HTTP, re.MULTILINE)) == real
 
 
-@pytest.mark.parametrize(("path", "body"), re.findall(r"^\$ curl.*?(/v1/\w+).*? -d '([^']*)'", HTTP, re.MULTILINE))
+@pytest.mark.parametrize(("path", "body"), re.findall(r"^\$ curl.*?(/v1/[\w/]+).*? -d '([^']*)'", HTTP, re.MULTILINE))
 def test_bodies_of_requests_are_accepted(path: str, body: str) -> None:
     REQUESTS[path].model_validate_json(body)
 

@@ -98,7 +98,8 @@ def test_serving_imports_neither_torch_nor_the_evaluation() -> None:
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     imported = set(done.stdout.split())
     assert "fastapi" in imported
-    assert not imported & (HEAVY | {"eval", "ingest", "sklearn", "openTSNE", "ir_measures", "rank_bm25", "kreuzberg"})
+    unwanted = {"eval", "ingest", "sklearn", "openTSNE", "ir_measures", "rank_bm25", "kreuzberg"}
+    assert not imported & (HEAVY | unwanted | {"mcp"})  # the SDK takes a second: its first request imports it
 
 
 def test_every_test_folder_is_a_package() -> None:

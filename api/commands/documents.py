@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -91,26 +92,41 @@ def delete(
 
     The sources stay as they are: what still lies in an ingested folder comes back with the next ingest.
     """
-    from api.loading import progress_shown
-    from ingest.pipeline import remove
-
     console = Console(as_json, quiet)
     settings = settings_from(index=index, collection=collection)
-    with open_for(settings, console) as opened:
-        store = opened.store
-        found = {name: next(filter(lambda key: _is_there(store, key), _names(name)), None) for name in ids}
-        missing = [name for name, key in found.items() if key is None]
-        if missing:
-            raise NotFound(f"There is no document {', '.join(map(repr, missing))}; nothing was deleted. {_HINT}")
-        wanted = list(dict.fromkeys(key for key in found.values() if key))
-        with progress_shown(console) as show_progress:
-            remove(opened, wanted, settings, show_progress)
+    try:
+        deleted = _delete(settings, console, ids)
+    except IndexLocked:
+        with find_server(settings) as server:
+            deleted = _chosen(ids, {found["id"] for found in server.documents()}.__contains__)
+            for key in deleted:
+                server.delete(key)
     if as_json:
-        console.result({"deleted": wanted})
-    console.say(f"Deleted: {len(wanted):,} documents")
+        console.result({"deleted": deleted})
+    console.say(f"Deleted: {len(deleted):,} documents")
 
 
 _HINT = "`limpid documents` lists them."
+
+
+def _delete(settings: Settings, console: Console, ids: list[str]) -> list[str]:
+    from api.loading import progress_shown
+    from ingest.pipeline import remove
+
+    with open_for(settings, console) as opened:
+        wanted = _chosen(ids, lambda key: _is_there(opened.store, key))
+        with progress_shown(console) as show_progress:
+            remove(opened, wanted, settings, show_progress)
+    return wanted
+
+
+def _chosen(ids: list[str], is_there: Callable[[str], bool]) -> list[str]:
+    """The documents that are meant, each once. Raises `NotFound` unless all are there."""
+    found = {name: next(filter(is_there, _names(name)), None) for name in ids}
+    missing = [name for name, key in found.items() if key is None]
+    if missing:
+        raise NotFound(f"There is no document {', '.join(map(repr, missing))}; nothing was deleted. {_HINT}")
+    return list(dict.fromkeys(key for key in found.values() if key))
 
 
 def _names(given: str) -> list[str]:

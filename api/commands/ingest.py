@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from ingest.pipeline import Summary
     from ingest.sources import Sources
 
-MEGABYTE = 2**20
 SHOWN_FAILURES = 20  # the rest is counted; --json lists all
 
 
@@ -71,21 +70,20 @@ def _finder(
     paths: list[str], settings: Settings, fields: list[str] | None, meta: list[str] | None, *, may_be_empty: bool
 ) -> Callable[[], Sources]:
     """Finds the sources under the paths, anew each time it is called. Raises `InputError` for unusable options."""
+    from api.loading import archive_limits, document_bytes
     from ingest.sources import discover
-    from ingest.sources.archives import ArchiveLimits
     from ingest.sources.mapping import parse_mapping
     from ingest.sources.metadata import parse_metadata
 
-    document_bytes = int(settings.max_document_mb * MEGABYTE)
-    limits = ArchiveLimits(
-        unpacked_bytes=int(settings.max_archive_mb * MEGABYTE),
-        members=settings.max_archive_members,
-        depth=settings.max_archive_depth,
-        nested_bytes=document_bytes,
-    )
+    size, limits = document_bytes(settings), archive_limits(settings)
     mapping, metadata = parse_mapping(fields or []), parse_metadata(meta or [])
     return lambda: discover(
-        paths, document_bytes, archive_limits=limits, fields=mapping, metadata=metadata, may_be_empty=may_be_empty
+        paths,
+        size,
+        archive_limits=limits,
+        fields=mapping,
+        metadata=metadata,
+        may_be_empty=may_be_empty,
     )
 
 

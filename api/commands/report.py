@@ -56,7 +56,7 @@ def report(
 ) -> None:
     """Say where retrieval on this corpus fails, why, how sure that is, and what to do."""
     from api.commands.space import located
-    from api.reporting import Wishes, diagnose_index, write_report
+    from api.reporting import Wishes, diagnose_index, read_queries, write_report
     from eval.compare import load_report
     from eval.gate import parse_gates
     from eval.map import UNITS
@@ -79,7 +79,8 @@ def report(
     with open_for(settings, console) as opened:
         concept = ConceptAxis(opened, located(toward or []), located(away or [])) if toward or away else None
         Wishes(method=method, colour=colour, concept=concept).check(opened)
-        diagnosis = diagnose_index(opened, console)
+        asked = read_queries(opened, settings, console, texts) if texts else None
+        diagnosis = diagnose_index(opened, console, asked)
         scored = _score(opened, settings, console, diagnosis, queries, qrels)
         described = describe(opened, settings, console, queries) if queries and not qrels else None
         wishes = Wishes(unit, method, colour, concept, texts, described, gates, old, scores)

@@ -25,7 +25,7 @@ def serve(
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Serve search over HTTP, with a search page at /."""
+    """Serve search over HTTP, with web pages at /."""
     from api.server import run_server
 
     console = Console(as_json, quiet)

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from api import problems
 from api.contexts import find_context
-from api.schemas import MAX_FILTER_CHARACTERS, MAX_QUERY_CHARACTERS, Fusion, Mode
+from api.schemas import MAX_FILTER_CHARACTERS, MAX_QUERY_CHARACTERS, NOT_BLANK, Fusion, Mode
 from api.tenants import Live
 from search.passages import POOL
 
@@ -28,7 +28,12 @@ class ContextRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    query: str = Field(min_length=1, max_length=MAX_QUERY_CHARACTERS, description="What the context shall answer.")
+    query: str = Field(
+        min_length=1,
+        max_length=MAX_QUERY_CHARACTERS,
+        description="What the context shall answer.",
+        json_schema_extra=NOT_BLANK,
+    )
     max_tokens: int = Field(ge=1, le=MAX_TOKENS, description="Most tokens of the text, labels and wrappers included.")
     encoding: Encoding = Field("o200k_base", description="tiktoken's encoding that counts them.")
     format: Format = Field("plain", description="How the text is written; xml and messages escape what was retrieved.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
@@ -20,7 +20,7 @@ class Copyable(BaseModel):
 
     generation: int = Field(description="Number of the generation that answers.")
     meta: dict[str, Any] = Field(description="What the index remembers: fingerprint, average length, projection.")
-    documents: dict[str, tuple[str, str, str, int]] = Field(
+    documents: dict[str, Annotated[list[str | int], Field(min_length=4, max_length=4)]] = Field(
         description="By id: address, content hash, version, number of chunks."
     )
 

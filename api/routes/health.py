@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import anyio
+from anyio import to_thread
 from fastapi import APIRouter, Request
 
 from api import problems
 from api.schemas import Status
 from core.errors import DependencyError
 
+READY_WITHIN_S = 5.0  # probes have less patience than the store's own client
 router = APIRouter()
 
 
@@ -22,11 +25,16 @@ async def healthz() -> Status:
     responses=problems.documented(503),
     summary="Whether queries can be answered: tries encoder and store",
 )
-def readyz(request: Request) -> Status:
-    """A query is encoded and the store is asked."""
+async def readyz(request: Request) -> Status:
+    """A query is encoded and the store is asked, in five seconds at most."""
     live = request.app.state.tenants.live("")
-    try:
+
+    def answer() -> None:
         live.answer(lambda index, _: (index.embedder.encode_query("ready"), index.store.count_chunks()))
+
+    try:
+        with anyio.fail_after(READY_WITHIN_S):
+            await to_thread.run_sync(answer, abandon_on_cancel=True)
     except Exception as error:  # whatever it is, the server isn't ready
         raise DependencyError(f"Not ready: {error!r}") from error
     return Status(status="ready")

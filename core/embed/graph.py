@@ -54,12 +54,16 @@ def open_pair_graph(weights: Weights, cache_dir: Path, notify: Callable[[str], N
     return PairGraph(**described) if described else None
 
 
-def _described(weights: Weights, cache_dir: Path, exporter: str, notify: Callable[[str], None]) -> dict | None:
-    """The folder of a graph and what the exporter wrote down of it."""
-    # A graph belongs to the weights and to the libraries that made and read it.
+def graph_folder(weights: Weights, cache_dir: Path, exporter: str = ENCODER) -> Path:
+    """Where the graph of a model is once it is made; a graph belongs to the libraries that made and read it, too."""
     made_by = f"ov{version('openvino')}-torch{version('torch').split('+')[0]}"
     kind = "" if exporter == ENCODER else "-pairs"
-    folder = cache_dir / "graphs" / f"{weights.slug}{kind}-{made_by}"
+    return cache_dir / "graphs" / f"{weights.slug}{kind}-{made_by}"
+
+
+def _described(weights: Weights, cache_dir: Path, exporter: str, notify: Callable[[str], None]) -> dict | None:
+    """The folder of a graph and what the exporter wrote down of it."""
+    folder = graph_folder(weights, cache_dir, exporter)
     refusal = folder.with_suffix(".refused")
     if not folder.is_dir():
         known = refusal.read_text(encoding="utf-8") if refusal.is_file() else None

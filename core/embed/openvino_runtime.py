@@ -1,4 +1,4 @@
-"""The encoder on CPUs: an OpenVINO graph, many batches in flight for passages, one request a thread for queries."""
+"""The encoder on CPUs: an OpenVINO graph, many batches in flight for passages, one at a time for queries."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 import openvino
 
 from core.embed.graph import Graph
+from core.embed.together import Together
 from core.embed.weights import Weights
 from core.tokens import EncoderTokenizer
 
@@ -30,7 +31,8 @@ class OpenVinoEmbedder:
         """Reads the graph; it is compiled on first use, apart for passages (throughput) and queries (latency)."""
         self._graph = graph
         self._core = openvino.Core()
-        self._local = threading.local()
+        self._together = Together(self._encode_together)
+        self._request: openvino.InferRequest | None = None
         self._compiling = threading.Lock()
         self._compiled: dict[str, openvino.CompiledModel] = {}
         self.name = weights.name
@@ -77,11 +79,13 @@ class OpenVinoEmbedder:
 
     def encode_query(self, text: str) -> np.ndarray:
         """See `core.embed.Embedder.encode_query`."""
-        request = getattr(self._local, "request", None)
-        if request is None:
-            request = self._local.request = self._model("LATENCY").create_infer_request()
-        request.infer(self._inputs(self._token_ids([self.prompts["query"] + text])))
-        return request.get_output_tensor(0).data[0].copy()
+        return self._together.encode(self._token_ids([self.prompts["query"] + text])[0])
+
+    def _encode_together(self, ids: list[list[int]]) -> np.ndarray:
+        if self._request is None:
+            self._request = self._model("LATENCY").create_infer_request()
+        self._request.infer(self._inputs(ids))
+        return self._request.get_output_tensor(0).data
 
     def _model(self, hint: str) -> openvino.CompiledModel:
         with self._compiling:

@@ -2,17 +2,20 @@
 
 `file:///a/corpus.jsonl#id` is a record, `file:///a/b.zip#docs/c.md` a member of an archive, `…#docs/d.zip/e.md` a
 member of an archive in it. Bytes of a name that aren't printable ASCII are percent-encoded one by one, so every name
-that a file system can hold has one address, and every address one name.
+that a file system can hold has one address, and every address one name. What clients hand over has no path: it is
+`upload:NAME` or `inline:ID`.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import quote, unquote_to_bytes
+from urllib.parse import quote, unquote, unquote_to_bytes
 
+UPLOAD, INLINE = "upload", "inline"  # schemes of what clients hand over
 _SCHEME = "file://"
 _FRAGMENT_SAFE = "/:@!$&'()*+,;=?"  # what RFC 3986 allows in a fragment besides letters, digits and -._~
 
@@ -25,6 +28,16 @@ def file_uri(path: str) -> str:
 def inside(uri: str, name: str) -> str:
     """The URI of what `name` calls inside the file, archive or archive member that `uri` names."""
     return uri + ("/" if "#" in uri else "#") + quote(os.fsencode(name), safe=_FRAGMENT_SAFE)
+
+
+def handed_over(scheme: str, name: str) -> str:
+    """The URI of what a client has handed over: one of our schemes, and the name that the client gave it."""
+    return f"{scheme}:{quote(os.fsencode(name), safe=_FRAGMENT_SAFE)}"
+
+
+def last_name(uri: str) -> str:
+    """The name of what a URI leads to, without the folders and archives that it lies in."""
+    return unquote(re.split("[/#]", uri.removeprefix(f"{UPLOAD}:"))[-1])
 
 
 def file_path(uri: str) -> str | None:

@@ -8,11 +8,10 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
-from urllib.parse import unquote
 
 from core.errors import InputError
 from ingest.formats import FORMATS
-from ingest.sources.addresses import inside
+from ingest.sources.addresses import inside, last_name
 from ingest.sources.archive_formats import (
     BROKEN,
     PACKED_SUFFIXES,
@@ -104,7 +103,7 @@ class _Unpacking:
         """What the members of one archive give; raises `LimitReached`."""
         read: set[str] = set()
         try:
-            for entry in self._entries(file, unquote(re.split("[/#]", uri)[-1])):
+            for entry in self._entries(file, last_name(uri)):
                 self._count_member()
                 if not entry.is_folder:
                     yield from self._member(entry, uri, depth, read)

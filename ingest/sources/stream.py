@@ -74,24 +74,32 @@ class Sources:
     def _read_all(self) -> Iterator[Source | Failure]:
         yield from self.found.failures
         for path in self.found.files:
-            uri = file_uri(path)
+            uri, name = self._called(path)
             try:
-                user = {**read_sidecar(path), **self.metadata}
-                for item in self._read(path, uri):
+                user = self._said_of(path)
+                for item in self._read(path, uri, name):
                     yield _described(item, user) if user and isinstance(item, Source) else item
             except InputError as error:
                 yield Failure(uri, str(error))
             except OSError as error:
                 yield Failure(uri, unreadable(error))
 
-    def _read(self, path: str, uri: str) -> Iterator[Source | Failure]:
-        if not is_archive(path) and not self._holds_records(path):
-            yield from self._document(read_file(path, self.max_document_bytes), uri, path)
+    def _called(self, path: str) -> tuple[str, str]:
+        """The address of a file, and the name that tells its kind."""
+        return file_uri(path), path
+
+    def _said_of(self, path: str) -> Mapping[str, MetadataValue]:
+        """The user's metadata of a file."""
+        return {**read_sidecar(path), **self.metadata}
+
+    def _read(self, path: str, uri: str, name: str) -> Iterator[Source | Failure]:
+        if not is_archive(name) and not self._holds_records(name):
+            yield from self._document(read_file(path, self.max_document_bytes), uri, name)
             return
         with open_file(path) as file:
             stream = io.BufferedReader(file)
-            if not is_archive(path):
-                yield from self._records(stream, uri, path)
+            if not is_archive(name):
+                yield from self._records(stream, uri, name)
             else:
                 n_read = 0
                 for item in unpack(stream, uri, self.archive_limits, self._member, _skip_member, self.skipped):

@@ -114,7 +114,7 @@ class TestDelete:
 
 
 class TestThroughTheServer:
-    def test_a_served_index_is_listed_read_and_described_but_not_changed(
+    def test_a_served_index_is_listed_read_described_and_deleted_from(
         self, limpid: Command, filled: Path, tmp_path: Path
     ) -> None:
         calls = [
@@ -139,10 +139,12 @@ class TestThroughTheServer:
             del ours["size_bytes"]
             assert ours == theirs
             assert limpid("documents", "show", "d3").code == 3
-            refused = limpid("delete", "d1")
-            assert (refused.code, "stop it first" in refused.err) == (4, True)
+            refused = limpid("delete", "d1", "d3")
+            assert (refused.code, "nothing was deleted" in refused.err) == (3, True)
+            deleted = limpid("delete", "d1", "docs/boats.md", "--json")
+            assert deleted.json == {"deleted": ["d1", (filled / "boats.md").as_uri()]}
         finally:
             server.send_signal(signal.SIGINT)
             server.communicate(timeout=30)
         with open_index(Settings(index=str(tmp_path / ".limpid"), offline=True)) as index:
-            assert index.store.count_documents() == 6
+            assert index.store.count_documents() == 4

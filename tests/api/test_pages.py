@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -92,6 +93,16 @@ def follow(browser: webdriver.Chrome, act: Callable[[], None]) -> None:
     waiting.until(lambda page: page.execute_script(is_next))
 
 
+@contextmanager
+def emulated(browser: webdriver.Chrome, command: str, given: dict, after: dict | None) -> Iterator[None]:
+    """A setting of the browser for a block; `after` is what it is set to afterwards, None clears it."""
+    browser.execute_cdp_cmd(command, given)
+    try:
+        yield
+    finally:
+        browser.execute_cdp_cmd(command if after is not None else command.replace(".set", ".clear"), after or {})
+
+
 def search(browser: webdriver.Chrome, query: str) -> None:
     """Types a query over what is there and presses Enter."""
     field = browser.find_element(By.NAME, "q")
@@ -146,8 +157,75 @@ def test_filter(browser: webdriver.Chrome):
     browser.find_element(By.TAG_NAME, "summary").click()
     field = browser.find_element(By.NAME, "filter")
     follow(browser, lambda: field.send_keys('topic = "nature"', Keys.ENTER))
-    assert set(texts(browser, "h2")) == {"Glaciers"}
+    assert set(texts(browser, ".hits h2")) == {"Glaciers"}
     assert browser.find_element(By.NAME, "filter").get_attribute("value") == 'topic = "nature"'
+
+
+def test_the_weight_shows_what_it_changes(browser: webdriver.Chrome):
+    search(browser, "keep water moving under a heavy weight")
+    assert browser.find_elements(By.CLASS_NAME, "moved") == []
+    before = texts(browser, ".hits h2 a")
+    slider = browser.find_element(By.NAME, "weight")
+    assert slider.get_attribute("value") == "0.6"
+    assert not browser.find_element(By.ID, "weigh").is_displayed()
+    slider.send_keys(Keys.HOME)  # words alone
+    WebDriverWait(browser, TIMEOUT_S).until(lambda page: texts(page, ".moved"))
+    assert "weight=0" in browser.current_url
+    after = texts(browser, ".hits h2 a")
+    assert after != before
+    ups = [move for move in texts(browser, ".moved") if move.startswith("▲")]
+    assert ups
+    assert "changed places" in browser.find_element(By.ID, "weighed").text
+    titles = browser.find_elements(By.CSS_SELECTOR, ".hits h2")
+    place, title = next((i, t) for i, t in enumerate(titles) if "▲" in t.text)
+    lifted = int(title.find_element(By.CLASS_NAME, "moved").text.split()[1])
+    assert before.index(title.find_element(By.TAG_NAME, "a").text) <= place + lifted
+    follow(browser, browser.find_element(By.ID, "reset").click)
+    assert texts(browser, ".hits h2 a") == before
+
+
+def test_the_weight_without_scripts(browser: webdriver.Chrome, address: str):
+    with emulated(browser, "Emulation.setScriptExecutionDisabled", {"value": True}, {"value": False}):
+        browser.get(f"{address}?q=tea&weight=0.2")
+        assert browser.find_element(By.ID, "weigh").is_displayed()
+        assert browser.find_element(By.ID, "share").text == "0.20"
+        assert browser.find_element(By.ID, "reset").is_displayed()
+
+
+def test_facets_narrow_down_and_open_up_again(browser: webdriver.Chrome):
+    search(browser, "water")
+    assert {text.split()[0] for text in texts(browser, ".facet a")} >= {"drinks", "nature"}
+    follow(browser, browser.find_element(By.PARTIAL_LINK_TEXT, "nature").click)
+    assert set(texts(browser, ".hits h2")) == {"Glaciers"}
+    assert [chip.split(" ×")[0] for chip in texts(browser, ".chip")] == ['topic = "nature"']
+    press(browser, "dense")  # what was chosen stays
+    assert set(texts(browser, ".hits h2")) == {"Glaciers"}
+    follow(browser, browser.find_element(By.CSS_SELECTOR, ".chip").click)
+    assert len(set(texts(browser, ".hits h2"))) > 1
+
+
+def test_a_hit_opens_in_its_surroundings(browser: webdriver.Chrome):
+    search(browser, "crevasses open where ice stretches")
+    follow(browser, browser.find_element(By.CSS_SELECTOR, ".hits h2 a").click)
+    assert browser.find_element(By.TAG_NAME, "h1").text == "Glaciers"
+    passage = browser.find_element(By.ID, "passage")
+    assert passage.text.startswith("Meltwater that reaches the bed")
+    assert {mark.text for mark in passage.find_elements(By.TAG_NAME, "mark")} >= {"Crevasses", "stretches"}
+    assert browser.find_element(By.CLASS_NAME, "text").text.count("A glacier is a river of ice") == 1
+
+
+def test_more_and_less_like_this(browser: webdriver.Chrome):
+    search(browser, "tea")
+    follow(browser, browser.find_element(By.CLASS_NAME, "more-like").click)
+    assert [chip.split(" ×")[0] for chip in texts(browser, ".chip")] == ["Brewing tea › Part 2"]
+    hits = texts(browser, ".hits h2")
+    assert hits[0] == "Brewing tea"
+    follow(browser, browser.find_element(By.CLASS_NAME, "less-like").click)
+    assert len(texts(browser, ".chip")) == 2
+    assert "Unlike" in texts(browser, ".examples")[1]
+    assert texts(browser, ".hits h2") != hits
+    follow(browser, browser.find_elements(By.CLASS_NAME, "chip")[1].click)
+    assert texts(browser, ".hits h2") == hits
 
 
 def test_a_long_passage_unfolds(browser: webdriver.Chrome):
@@ -167,22 +245,22 @@ def test_hostile_text_stays_text(browser: webdriver.Chrome):
     search(browser, query)
     assert browser.find_element(By.NAME, "q").get_attribute("value") == query
     assert browser.title.startswith("volcanoes <script>")
-    assert texts(browser, "h2")[0] == f"Title {HOSTILE}"
+    assert texts(browser, ".hits h2")[0] == f"Title {HOSTILE}"
     assert f"{HOSTILE} & &amp; </strong></mark>. Lava" in texts(browser, ".passage")[0]
-    assert browser.find_elements(By.CSS_SELECTOR, "script, main img, iframe, [onerror]") == []
+    assert browser.find_elements(By.CSS_SELECTOR, "main script, main img, iframe, [onerror]") == []
 
 
 def test_keyboard_reaches_everything_in_order(browser: webdriver.Chrome):
     search(browser, "tea")
     browser.execute_script("document.activeElement.blur()")
     reached = []
-    for _ in range(9):
+    for _ in range(16):
         browser.switch_to.active_element.send_keys(Keys.TAB)
         element = browser.switch_to.active_element
-        reached.append(element.get_attribute("value") or element.text)
+        reached.append(element.get_attribute("value") or element.text.replace("\n", " "))
     assert reached == [
-        "Skip to the results", "Limpid", "tea", "hybrid", "hybrid", "dense", "sparse", "Filter",
-        "https://example.org/tea?cup=1&pot=2",
+        "Skip to the content", "Limpid", "Search", "Map", "Report", "Documents", "Ask",
+        "tea", "hybrid", "hybrid", "dense", "sparse", "Filter", "0.6", "code 2", "drinks 2",
     ]  # fmt: skip
 
 

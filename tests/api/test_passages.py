@@ -7,7 +7,7 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.pages import EXCERPT_CHARACTERS, excerpt, source_of, stretches
+from api.pages.hits import EXCERPT_CHARACTERS, excerpt, source_of, stretches
 
 
 def is_term(word: str) -> bool:

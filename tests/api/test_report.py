@@ -70,6 +70,9 @@ def test_json_follows_the_schema_that_it_prints(indexed: Command, tmp_path: Path
     assert report["map"]["n_shown"] == 7
     assert [query["query_id"] for query in report["map"]["queries"]] == ["q1", "q2"]
     assert unjudged.json["queries"]["n_queries"] == 2
+    mismatch = unjudged.json["corpus"]["mismatch"]
+    assert (mismatch["basis"], mismatch["n_queries"]) == ("queries", 2)
+    assert mismatch["interval"][0] <= mismatch["expected_gap"] <= mismatch["interval"][1]
     assert unjudged.json["evaluation"] is None
 
 

@@ -61,6 +61,22 @@ def test_one_process_at_a_time(settings: Settings) -> None:
     open_index(settings).close()
 
 
+def test_an_attempt_to_open_a_held_index_changes_none_of_its_files(settings: Settings) -> None:
+    """The engine would clear the journals of what it takes for an abandoned folder before it looks at its lock."""
+
+    def files() -> dict[str, int]:
+        return {str(path): path.stat().st_size for path in Path(settings.index).rglob("*") if path.is_file()}
+
+    with open_index(settings, create=True) as index:
+        index.save()
+        before = files()
+        assert any("journal" in name for name in before)
+        with pytest.raises(IndexLocked):
+            open_index(settings)
+        assert files() == before
+        index.save()
+
+
 def test_an_unknown_language_makes_nothing(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="klingon"):
         open_index(Settings(index=str(tmp_path / "index"), offline=True, language="klingon"), create=True)

@@ -1,0 +1,179 @@
+"""A server's quality reports: made by a process of their own, since serving doesn't import the evaluation, and kept."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import pickle
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from hashlib import sha256
+from pathlib import Path
+from threading import Thread
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+
+from api.spool import now
+from api.writing import data_folder
+from core.copying import versions
+from core.errors import DependencyError, InputError, StorageFull
+from core.index import Index
+from core.settings import Settings
+
+REPORT, PAGE, ABOUT = "report.json", "report.html", "about.json"
+PARTS, MAP, PLACES = "parts.json", "map.json", "places.json"  # what this server's own pages show
+LOG_CHARACTERS = 2000  # of what a process that failed has printed, for the server's log
+CHECKED_S = 0.2
+_START = "import sys; sys.path[:] = {path!r}; from api.report_process import main; main()"
+_SECRETS = {"api_keys": None, "qdrant_api_key": None}
+_logger = logging.getLogger("limpid.report")
+
+
+class KeptReport(NamedTuple):
+    """The last report that was made: of which generation, and when it had been read from the index."""
+
+    folder: Path
+    made: str
+    generation: int
+    signature: str
+
+    def read(self) -> dict[str, Any]:
+        """The report as JSON values."""
+        return json.loads((self.folder / REPORT).read_bytes())
+
+    def page(self) -> str:
+        """The report as a page that needs nothing else."""
+        return (self.folder / PAGE).read_text(encoding="utf-8")
+
+    def parts(self) -> dict[str, Any]:
+        """What this server's own page shows beside the report, see `api.report_parts`."""
+        return json.loads((self.folder / PARTS).read_bytes())
+
+    def places(self) -> dict[str, Any]:
+        """The map in short, see `api.report_parts`."""
+        return json.loads((self.folder / PLACES).read_bytes())
+
+
+def kept_report(settings: Settings) -> KeptReport | None:
+    """The last report of an index, None where none was made."""
+    root = data_folder(settings) / "report"
+    try:
+        folder = root / (root / "CURRENT").read_text(encoding="utf-8").strip()
+        about = json.loads((folder / ABOUT).read_bytes())
+        return KeptReport(folder, about["made"], about["generation"], about["signature"])
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def signature(index: Index) -> str:
+    """What changes whenever the documents of an index do, or what they are cut into: SHA-256, in hexadecimal."""
+    with index.store.reading():
+        held = versions(index.store)
+    return sha256(json.dumps(sorted(held.items())).encode()).hexdigest()
+
+
+class ReportProcess:
+    """Makes one report: `send` it an index, then `finish`; leaving it ends the process, whatever it is at."""
+
+    def __init__(self, settings: Settings, told: Callable[[str], None]):
+        """`settings` are the index' own; `told` gets what is being done, and may raise."""
+        self._settings = settings
+        self._told = told
+        self._root = data_folder(settings) / "report"
+        try:
+            self._root.mkdir(parents=True, exist_ok=True)
+            self._folder = Path(tempfile.mkdtemp(dir=self._root))
+        except OSError as error:
+            raise DependencyError(f"{self._root} can't be written ({error.strerror}). Set jobs_dir.") from None
+        self._log = (self._folder / "log").open("w+b")
+        path = [os.path.abspath(entry) for entry in sys.path]
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", _START.format(path=path), str(self._folder)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            process_group=0,  # Ctrl-C is for the server, which then ends it
+        )
+        self._about: dict[str, Any] = {}
+        self._listener: Thread | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None):
+        self._process.kill()
+        self._process.wait()
+        if self._listener:
+            self._listener.join()
+        for pipe in (self._process.stdin, self._process.stdout, self._log):
+            with suppress(OSError):  # what was on its way to a process that has gone
+                pipe.close()
+        if not self._about.get("kept"):
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    def send(self, index: Index) -> None:
+        """Give it all chunks of an index with their vectors. Raises `InputError` for an index without chunks."""
+        n_chunks = index.store.count_chunks()
+        if not n_chunks:
+            raise InputError("The index is empty, there is nothing to report on. Ingest something first.")
+        self._about = {"made": now(), "generation": index.generation, "signature": signature(index)}
+        name = self._settings.collection if self._settings.is_server else Path(self._settings.index).resolve().name
+        settings = self._settings.model_copy(update={**_SECRETS, "index": name})
+        header = {"settings": settings, "meta": index.meta.to_json(), "generation": index.generation}
+        try:
+            self._put({**header, "n_chunks": n_chunks})
+            for batch in index.store.scan(vectors=True):
+                self._told("reading vectors")
+                self._put([replace(found, sentences=found.sentences.astype(np.float16)) for found in batch])
+            self._put(None)
+        except BrokenPipeError:
+            raise self._failure() from None
+
+    def finish(self, check: Callable[[], None]) -> None:
+        """Wait for the report and keep it in the place of the last one; `check` is called meanwhile and may raise.
+
+        Raises `StorageFull` where there is no room for it, `DependencyError` where the process fails.
+        """
+        self._listener = Thread(target=self._listen, name="limpid-report", daemon=True)
+        self._listener.start()
+        while self._process.poll() is None:
+            check()
+            self._listener.join(CHECKED_S)
+        if self._process.returncode:
+            raise self._failure()
+        try:
+            (self._folder / ABOUT).write_text(json.dumps(self._about), encoding="utf-8")
+            draft = self._root / "CURRENT.new"
+            draft.write_text(f"{self._folder.name}\n", encoding="utf-8")
+            draft.replace(self._root / "CURRENT")
+        except OSError as error:
+            raise StorageFull(f"The report can't be kept: {error.strerror}. Make room.") from None
+        self._about["kept"] = True
+        for folder in self._root.iterdir():
+            if folder.is_dir() and folder != self._folder:
+                shutil.rmtree(folder, ignore_errors=True)
+
+    def _put(self, value: Any) -> None:
+        pickle.dump(value, self._process.stdin, pickle.HIGHEST_PROTOCOL)
+        self._process.stdin.flush()
+
+    def _listen(self) -> None:
+        for line in self._process.stdout:
+            try:
+                self._told(json.loads(line)["stage"])
+            except Exception:  # the server shuts down: whoever waits for the process is told too
+                return
+
+    def _failure(self) -> DependencyError:
+        self._process.wait()
+        self._log.seek(0)
+        printed = self._log.read().decode(errors="replace").strip()[-LOG_CHARACTERS:]
+        return DependencyError(f"The process that makes reports ended with {self._process.returncode}: {printed}")
