@@ -13,21 +13,22 @@ from fastapi.openapi.utils import get_openapi
 from fastapi.security import HTTPBearer
 from fastapi.staticfiles import StaticFiles
 
-from api import pages, problems
-from api.access import Access
+from api import pages
 from api.chat.errors import OpenAiErrors
 from api.chat.upstream import Upstream
-from api.jobs import Jobs
-from api.keys import KeyRing
-from api.metrics import Metrics
-from api.observing import API, Observed, Watching
-from api.overload import Overload
+from api.jobs.queue import Jobs
+from api.jobs.uploads import TextRequest
 from api.routes import chat, context, copying, documents, health, jobs, mcp, metrics, report, search, space
 from api.routes import pages as page_routes
 from api.schemas import Problem
-from api.tenants import Tenants
-from api.tracing import Tracer
-from api.uploads import TextRequest
+from api.serving import problems
+from api.serving.access import Access
+from api.serving.keys import KeyRing
+from api.serving.metrics import Metrics
+from api.serving.observing import API, Observed, Watching
+from api.serving.overload import Overload
+from api.serving.tenants import Tenants
+from api.serving.tracing import Tracer
 from core.index import Index
 from core.settings import Settings
 

@@ -104,8 +104,8 @@ def unknown_variables(environment: dict[str, str]) -> Iterator[Finding]:
 
 def settings_fit(settings: Settings) -> Iterator[Finding]:
     """Whether `limpid serve` would start with them."""
-    from api.keys import KeyRing
     from api.server import is_loopback
+    from api.serving.keys import KeyRing
 
     try:
         is_locked = KeyRing(settings).is_locked
@@ -121,7 +121,7 @@ def settings_fit(settings: Settings) -> Iterator[Finding]:
 
 def keys(settings: Settings) -> Iterator[Finding]:
     """Whether the file of keys can be read, by its owner alone."""
-    from api.keys import KeyFile, keys_file
+    from api.serving.keys import KeyFile, keys_file
 
     path = keys_file(settings)
     try:
@@ -261,7 +261,7 @@ def qdrant(settings: Settings) -> Iterator[Finding]:
 
 def tenants(settings: Settings) -> Iterator[Finding]:
     """Whether every tenant's index opens: of those that have a key, and of those that have a folder."""
-    from api.keys import KeyFile, keys_file, parse_keys, tenant_settings
+    from api.serving.keys import KeyFile, keys_file, parse_keys, tenant_settings
 
     try:
         named = {key.tenant for key in (*KeyFile(keys_file(settings)).read(), *parse_keys(settings.api_keys))} - {""}

@@ -12,10 +12,10 @@ from typing import TypeVar
 import numpy as np
 
 from api.console import Console
+from api.jobs.writing import alone, data_folder
 from api.loading import progress_shown
 from api.opening import held
 from api.served import ServedIndex, find_server
-from api.writing import alone, data_folder
 from core.compress.embedder import full_encoder, projected, projection_of
 from core.compress.projection import Projection
 from core.compress.recipe import NONE, Recipe

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
+from api.jobs.writing import alone, data_folder
 from api.served import ServedIndex, find_server
-from api.writing import alone, data_folder
 from core.errors import IndexLocked, IndexMismatch
 from core.index import open_current_store
 from core.settings import Settings

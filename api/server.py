@@ -9,11 +9,11 @@ from contextlib import nullcontext, suppress
 from secrets import token_urlsafe
 from typing import TYPE_CHECKING
 
-from api import logs
 from api.app import create_app
 from api.console import Console
 from api.holder import announced
-from api.keys import KeyRing
+from api.serving import logs
+from api.serving.keys import KeyRing
 from core.errors import ConfigError, DependencyError
 from core.index import Index
 from core.settings import Settings

@@ -15,11 +15,11 @@ from api.app import create_app
 from api.chat.schemas import ChatRequest
 from api.cli import app
 from api.failures import exit_code, http_status
+from api.jobs.uploads import TextRequest
 from api.routes.context import ContextRequest
 from api.routes.copying import PackageRequest
 from api.routes.space import SimilarRequest, WalkRequest
 from api.schemas import SearchRequest
-from api.uploads import TextRequest
 from core import errors
 from core.index import open_index
 from core.settings import Settings

@@ -20,8 +20,8 @@ from api.chat.prompting import build_prompt, last_question, needs_rewriting, new
 from api.chat.schemas import ChatRequest, Citation, Retrieval
 from api.chat.upstream import Upstream, UpstreamFailed
 from api.contexts import find_context, llm_tokenizer
-from api.live import LiveIndex
 from api.schemas import MAX_QUERY_CHARACTERS
+from api.serving.live import LiveIndex
 from core.index import Index
 from search.passages import POOL
 from search.rendering import Cited

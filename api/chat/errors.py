@@ -9,7 +9,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.chat.upstream import UpstreamFailed
-from api.problems import MEDIA_TYPE, problem
+from api.serving.problems import MEDIA_TYPE, problem
 
 ADDRESSES = frozenset({"/v1/chat/completions", "/v1/models"})
 

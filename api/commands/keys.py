@@ -11,7 +11,7 @@ import typer
 from api.console import CollectionOption, Console, IndexOption, JsonOption, QuietOption, settings_from
 
 if TYPE_CHECKING:
-    from api.keys import Key, KeyFile
+    from api.serving.keys import Key, KeyFile
     from core.settings import Settings
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
@@ -63,7 +63,7 @@ def list_keys(
     quiet: QuietOption = False,
 ) -> None:
     """List the keys, without their secrets, which are kept nowhere."""
-    from api.keys import parse_keys
+    from api.serving.keys import parse_keys
 
     console = Console(as_json, quiet)
     settings = settings_from(index=index, collection=collection)
@@ -99,7 +99,7 @@ def revoke(
 
 
 def _file(settings: Settings) -> KeyFile:
-    from api.keys import KeyFile, keys_file
+    from api.serving.keys import KeyFile, keys_file
 
     return KeyFile(keys_file(settings))
 

@@ -11,7 +11,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.responses import HTMLResponse
 
-from api.keys import ANYONE, Key
+from api.serving.keys import ANYONE, Key
 
 FOLDER = Path(__file__).parent
 STATIC = FOLDER / "static"

@@ -9,12 +9,12 @@ from typing import Annotated, Any, TypeVar
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 
-from api import problems
 from api.chat.answering import prepare, streamed, whole
 from api.chat.errors import upstream_problem
 from api.chat.schemas import ChatAnswer, ChatRequest, Model, Models
 from api.chat.upstream import Upstream, UpstreamFailed
-from api.tenants import Live
+from api.serving import problems
+from api.serving.tenants import Live
 from core.errors import NotFound
 
 CLIENT_GONE = 499  # seen by no one but the log

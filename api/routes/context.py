@@ -7,10 +7,10 @@ from typing import Literal
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
-from api import problems
 from api.contexts import find_context
 from api.schemas import MAX_FILTER_CHARACTERS, MAX_QUERY_CHARACTERS, NOT_BLANK, Fusion, Mode
-from api.tenants import Live
+from api.serving import problems
+from api.serving.tenants import Live
 from search.passages import POOL
 
 MAX_TOKENS = 200_000

@@ -7,8 +7,8 @@ from typing import Annotated, Any
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
-from api import problems
-from api.tenants import Live
+from api.serving import problems
+from api.serving.tenants import Live
 from core.copying import package, versions
 from core.index import Index
 

@@ -11,13 +11,13 @@ from pydantic import BaseModel, Field
 from starlette.convertors import Convertor, register_url_convertor
 from starlette.requests import ClientDisconnect
 
-from api import problems
 from api.described import describe_record, read_document
+from api.jobs.uploads import MAX_TEXTS, METADATA_NAMES, TooLarge, TooSlow, UnknownKind, receive
+from api.jobs.writing import alone, data_folder
 from api.routes.jobs import JobAnswer, Queue, describe_job
 from api.schemas import MAX_PAGE, DocumentAnswer, DocumentsAnswer, DocumentText, IndexStatus
-from api.tenants import Live, needs
-from api.uploads import MAX_TEXTS, METADATA_NAMES, TooLarge, TooSlow, UnknownKind, receive
-from api.writing import alone, data_folder
+from api.serving import problems
+from api.serving.tenants import Live, needs
 from core.errors import IndexLocked, NotFound
 from core.index import Index, describe_store
 

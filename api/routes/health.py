@@ -6,8 +6,8 @@ import anyio
 from anyio import to_thread
 from fastapi import APIRouter, Request
 
-from api import problems
 from api.schemas import Status
+from api.serving import problems
 from core.errors import DependencyError
 
 READY_WITHIN_S = 5.0  # probes have less patience than the store's own client

@@ -12,10 +12,10 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
 
-from api import problems
-from api.jobs import JobQueue, Jobs, Progress
-from api.spool import Job, Kind, State
-from api.tenants import Caller
+from api.jobs.queue import JobQueue, Jobs, Progress
+from api.jobs.spool import Job, Kind, State
+from api.serving import problems
+from api.serving.tenants import Caller
 
 LISTED = 100  # sources of a job that its answer names
 LOOKED_EVERY_S = 0.2

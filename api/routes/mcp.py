@@ -9,9 +9,9 @@ from anyio import to_thread
 from fastapi import APIRouter, Response
 from starlette.types import Receive, Scope, Send
 
-from api.live import LiveIndex
-from api.problems import public_detail
-from api.tenants import Live
+from api.serving.live import LiveIndex
+from api.serving.problems import public_detail
+from api.serving.tenants import Live
 
 if TYPE_CHECKING:
     from mcp.server.streamable_http_manager import StreamableHTTPSessionManager

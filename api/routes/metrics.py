@@ -6,8 +6,8 @@ import anyio.to_thread
 from fastapi import APIRouter, Depends, Request, Response
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
 
-from api.metrics import Metrics
-from api.tenants import needs_operator
+from api.serving.metrics import Metrics
+from api.serving.tenants import needs_operator
 
 router = APIRouter()
 

@@ -10,10 +10,10 @@ from fastapi import APIRouter, Depends, Header, Response
 from fastapi.responses import HTMLResponse
 from pydantic import BaseModel, Field
 
-from api import problems
-from api.report_job import KeptReport, kept_report, signature
+from api.jobs.report import KeptReport, kept_report, signature
 from api.routes.jobs import JobAnswer, Queue, describe_job
-from api.tenants import Live, needs
+from api.serving import problems
+from api.serving.tenants import Live, needs
 from core.errors import NotFound
 
 # The page forbids itself all but its one script, known by its hash; as a header that holds from the first byte.

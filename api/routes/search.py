@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from api import problems
 from api.schemas import SearchAnswer, SearchRequest
-from api.tenants import Live
+from api.serving import problems
+from api.serving.tenants import Live
 from search.results import results_json
 
 router = APIRouter()

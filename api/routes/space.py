@@ -7,9 +7,9 @@ from typing import Annotated, Literal
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
-from api import problems
 from api.schemas import MAX_FILTER_CHARACTERS, MAX_K, MAX_QUERY_CHARACTERS, HitAnswer
-from api.tenants import Live
+from api.serving import problems
+from api.serving.tenants import Live
 from search.space.examples import MAX_EXAMPLES
 from search.space.similar import similar
 from search.space.walk import MAX_STEPS, walk

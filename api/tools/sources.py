@@ -53,7 +53,7 @@ class Source(Protocol):
 
 
 class Asked(Protocol):
-    """An open index, as `api.live.LiveIndex` is."""
+    """An open index, as `api.serving.live.LiveIndex` is."""
 
     @property
     def settings(self) -> Settings:

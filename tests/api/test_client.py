@@ -21,10 +21,10 @@ from api import calls
 from api import client as module
 from api.app import create_app
 from api.client import AsyncClient, Client
+from api.jobs.uploads import TextRequest
 from api.routes.context import ContextRequest
 from api.routes.space import SimilarRequest, WalkRequest
 from api.schemas import SearchRequest
-from api.uploads import TextRequest
 from core import errors
 from core.embed import Embedder
 from core.index import open_index

@@ -19,7 +19,7 @@ import pytest
 from pydantic import BaseModel
 
 from api import schemas
-from api.access import HEADERS, MAX_BODY_BYTES
+from api.serving.access import HEADERS, MAX_BODY_BYTES
 from core.errors import ConfigError, DependencyError, IndexLocked, IndexMismatch, StorageFull
 from core.index import Index
 from search.results import results_json

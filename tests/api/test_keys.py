@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from api.access import FAILURES_PER_MINUTE
 from api.app import create_app
 from api.holder import announced
-from api.keys import Key, KeyFile, KeyRing, digest_of, keys_file, parse_keys, tenant_settings
-from api.rates import Rates, address_of
+from api.serving.access import FAILURES_PER_MINUTE
+from api.serving.keys import Key, KeyFile, KeyRing, digest_of, keys_file, parse_keys, tenant_settings
+from api.serving.rates import Rates, address_of
 from core.errors import ConfigError, InputError, NotFound
 from core.index import Index, describe, open_index
 from core.settings import Settings

@@ -23,11 +23,11 @@ from fastapi import APIRouter, FastAPI
 
 from api.app import create_app
 from api.console import Console
-from api.keys import ROLES, digest_of
-from api.report_parts import write_parts
+from api.jobs.report_parts import write_parts
+from api.jobs.spool import Job, Spool
 from api.reporting import diagnose_index, write_report
 from api.routes import mcp, pages
-from api.spool import Job, Spool
+from api.serving.keys import ROLES, digest_of
 from core.embed import Embedder
 from core.index import open_index
 from core.settings import Settings
@@ -384,7 +384,7 @@ def test_a_report_is_made_of_the_caller_s_documents(full: World, tenant: str, mo
         def finish(self, check: Callable) -> None:
             """Is done."""
 
-    monkeypatch.setattr("api.report_job.ReportProcess", Recorded)
+    monkeypatch.setattr("api.jobs.report.ReportProcess", Recorded)
     answer = full.ask(tenant, Ask("POST", "/v1/report"), "write")
     assert answer.status_code == 202
     while full.ask(tenant, Ask("GET", answer.headers["location"])).json()["state"] != "done":

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from qdrant_client import QdrantClient
 
-from api.live import LiveIndex
+from api.serving.live import LiveIndex
 from core.errors import DependencyError
 from core.index import Index, open_generations, open_index, open_next
 from core.settings import Settings
@@ -161,7 +161,7 @@ def test_a_generation_that_can_not_be_opened_is_tried_again(
         def fail(*_: object, **__: object) -> Callable:
             raise DependencyError("the model isn't on this machine")
 
-        broken.setattr("api.live.open_index", fail)
+        broken.setattr("api.serving.live.open_index", fail)
         for _ in range(3):
             live.refresh()
     assert caplog.text.count("Still serving generation 1: the model isn't on this machine") == 1

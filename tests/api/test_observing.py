@@ -14,8 +14,8 @@ from fastapi import FastAPI
 from prometheus_client.parser import text_string_to_metric_families
 
 from api.app import create_app
-from api.logs import JsonLines, TextLines, install, request_id
-from api.tracing import Tracer
+from api.serving.logs import JsonLines, TextLines, install, request_id
+from api.serving.tracing import Tracer
 from core.errors import DependencyError
 from core.index import Index
 from core.settings import Settings
@@ -239,7 +239,7 @@ class TestTraces:
         }
 
     def test_nothing_without_opentelemetry(self, monkeypatch: pytest.MonkeyPatch):
-        monkeypatch.setattr("api.tracing._is_installed", lambda: False)
+        monkeypatch.setattr("api.serving.tracing._is_installed", lambda: False)
         tracer = Tracer()
         with tracer.request("GET", {}, "one") as span, tracer.stage("legs"):
             assert span is None

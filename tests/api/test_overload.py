@@ -13,9 +13,9 @@ import anyio
 import httpx
 import pytest
 
-from api import access
 from api.app import create_app
-from api.overload import Overload
+from api.serving import access
+from api.serving.overload import Overload
 from core.index import Index
 from core.settings import Settings
 from tests.api.command import start
@@ -70,7 +70,7 @@ def test_what_is_never_turned_away(client: Client, monkeypatch: pytest.MonkeyPat
 
 
 def test_what_stays_open_keeps_nobody_else_out(client: Client, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("api.overload.MAX_LONG", 0)
+    monkeypatch.setattr("api.serving.overload.MAX_LONG", 0)
     full = Client(Overload(client.app, 1))
     assert_problem(full.request("POST", "/v1/documents", json={"text": "a"}), 503)
     assert_problem(full.get("/v1/jobs/nothing/events"), 503)

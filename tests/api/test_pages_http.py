@@ -14,14 +14,14 @@ from urllib.parse import quote, urlencode, urlsplit
 import numpy as np
 import pytest
 
-from api import access
 from api.app import create_app
-from api.keys import KeyFile, keys_file
 from api.pages.answers import Piece, cited_pieces
 from api.pages.atlas import bands, place_query
 from api.pages.facets import condition, facets, joined
 from api.pages.reading import PART_CHARACTERS, part_of, segments
 from api.routes.pages import ask, documents, maps, report, search
+from api.serving import access
+from api.serving.keys import KeyFile, keys_file
 from core.index import open_index
 from core.settings import Settings
 from core.types import Chunk, Hit, Span

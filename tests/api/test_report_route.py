@@ -14,8 +14,8 @@ import jsonschema
 import pytest
 
 from api.app import create_app
-from api.jobs import Stopped
-from api.report_job import ReportProcess, kept_report
+from api.jobs.queue import Stopped
+from api.jobs.report import ReportProcess, kept_report
 from api.routes.report import ReportAnswer
 from core.errors import DependencyError
 from core.index import Index, open_index
@@ -109,7 +109,7 @@ def test_the_process_ends_with_what_it_is_made_for(opened, monkeypatch: pytest.M
 
 
 def test_a_process_that_fails_says_why_to_the_log_alone(opened, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("api.report_job._START", "import sys; sys.exit('no such thing') # {path}")
+    monkeypatch.setattr("api.jobs.report._START", "import sys; sys.exit('no such thing') # {path}")
     with pytest.raises(DependencyError, match="no such thing"):
         made(ReportProcess(opened[1], lambda stage: None), opened[0], lambda: None)
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from api import live
-from api.live import LiveIndex
+from api.serving import live
+from api.serving.live import LiveIndex
 from core.index import Index, open_index
 from core.settings import Settings
 from search.tuning import prior

@@ -14,13 +14,13 @@ from urllib.parse import quote
 
 import pytest
 
-from api import uploads
 from api.app import create_app
-from api.jobs import MAX_TRIES, Jobs
+from api.jobs import uploads
+from api.jobs.queue import MAX_TRIES, Jobs
+from api.jobs.spool import RECORD, Spool, new_job
+from api.jobs.writing import alone
 from api.routes.jobs import JobAnswer
-from api.spool import RECORD, Spool, new_job
-from api.tenants import Tenants
-from api.writing import alone
+from api.serving.tenants import Tenants
 from core.errors import IndexLocked
 from core.index import Index, open_index
 from core.settings import Settings
@@ -427,7 +427,7 @@ class TestRestarts:
             assert index.store.count_documents() == 0
 
     def test_the_oldest_are_forgotten(self, closed: Settings, monkeypatch: pytest.MonkeyPatch):
-        monkeypatch.setattr("api.jobs.KEPT", 1)
+        monkeypatch.setattr("api.jobs.queue.KEPT", 1)
         with open_index(closed) as index:
             client = Client(create_app(index, closed))
             ids = [give(client, {"id": "a", "text": f"Text {n}."})["id"] for n in range(2)]
@@ -456,7 +456,7 @@ class TestKeys:
         assert client.get("/v1/jobs", **as_globex).json() == {"jobs": []}
 
     def test_reading_is_not_writing(self, opened, tmp_path: Path):
-        from api.keys import KeyFile
+        from api.serving.keys import KeyFile
 
         path = tmp_path / "keys.json"
         secret = KeyFile(path).add("reader", "", "read", None)

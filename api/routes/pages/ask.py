@@ -15,7 +15,7 @@ from api.pages.hits import document_link
 from api.routes.chat import Configured
 from api.routes.pages.failing import page_router
 from api.schemas import MAX_QUERY_CHARACTERS
-from api.tenants import Caller, Live
+from api.serving.tenants import Caller, Live
 from core.errors import InputError, NotFound
 
 router = page_router()

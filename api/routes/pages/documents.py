@@ -10,11 +10,11 @@ from fastapi import Depends, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
 
 from api import pages
-from api.jobs import JobQueue
+from api.jobs.queue import JobQueue
 from api.routes import documents as api
 from api.routes.jobs import JobAnswer, Queue, describe_job
 from api.routes.pages.failing import failed, page_router
-from api.tenants import Caller, Live, needs
+from api.serving.tenants import Caller, Live, needs
 
 PER_PAGE = 50
 JOBS_SHOWN = 8

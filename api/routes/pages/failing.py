@@ -12,8 +12,8 @@ from fastapi.routing import APIRoute
 
 from api import pages
 from api.failures import http_status
-from api.problems import public_detail
-from api.tenants import key_of
+from api.serving.problems import public_detail
+from api.serving.tenants import key_of
 from core.errors import LimpidError
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]

@@ -8,15 +8,15 @@ from fastapi import Response
 from fastapi.responses import FileResponse
 
 from api import pages
-from api.live import LiveIndex
+from api.jobs.report import MAP, KeptReport, kept_report, signature
 from api.pages.atlas import axis_colouring, place_query
 from api.pages.hits import Shown, shown_hits
-from api.report_job import MAP, KeptReport, kept_report, signature
 from api.routes.jobs import Queue
 from api.routes.pages.documents import ABOUT_REPORTS, latest
 from api.routes.pages.failing import page_router
 from api.schemas import MAX_QUERY_CHARACTERS
-from api.tenants import Caller, Live
+from api.serving.live import LiveIndex
+from api.serving.tenants import Caller, Live
 from core.errors import InputError, NotFound
 from core.index import Index
 from search.retriever import Retriever

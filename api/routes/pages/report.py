@@ -6,13 +6,13 @@ from fastapi import Depends, Response
 from fastapi.responses import RedirectResponse
 
 from api import pages
+from api.jobs.report import kept_report, signature
 from api.mending import DOABLE
-from api.report_job import kept_report, signature
 from api.routes import report as api
 from api.routes.jobs import Queue
 from api.routes.pages.documents import ABOUT_REPORTS, latest
 from api.routes.pages.failing import page_router
-from api.tenants import Caller, Live, needs
+from api.serving.tenants import Caller, Live, needs
 from core.errors import InputError
 
 OPEN = 4  # findings of a kind that are shown at once

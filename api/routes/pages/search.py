@@ -6,17 +6,18 @@ from typing import Annotated, Any
 
 from fastapi import Query, Response
 
-from api import pages, problems
+from api import pages
 from api.described import read_document
 from api.failures import http_status
-from api.live import LiveIndex
 from api.pages import reading
 from api.pages.facets import COUNTED, Facet, condition_chips, facets, joined
 from api.pages.hits import shown_hits, term_test
 from api.pages.weighing import Weight, ranks_by_default, told, usual_weight
 from api.routes.pages.failing import page_router
 from api.schemas import MAX_FILTER_CHARACTERS, MAX_QUERY_CHARACTERS
-from api.tenants import Caller, Live
+from api.serving import problems
+from api.serving.live import LiveIndex
+from api.serving.tenants import Caller, Live
 from core.errors import InputError, LimpidError, NotFound
 from core.index import Index
 from search.ranking import MODES

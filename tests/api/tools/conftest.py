@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from mcp.server.lowlevel.server import Server
 
-from api.live import LiveIndex
+from api.serving.live import LiveIndex
 from api.tools.server import make_server
 from api.tools.sources import OpenSource
 from core.embed import Embedder

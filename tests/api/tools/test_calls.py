@@ -12,12 +12,12 @@ from mcp import Client, MCPError
 from mcp.server.lowlevel.server import Server
 from mcp_types import CallToolResult, ListToolsResult, ReadResourceResult
 
-from api.report_job import ABOUT, REPORT, signature
+from api.jobs.report import ABOUT, REPORT, signature
+from api.jobs.writing import data_folder
 from api.tools.calls import read_document
 from api.tools.descriptions import TOOLS
 from api.tools.parameters import ReadParameters
 from api.tools.rendering import NOTICE, Budget
-from api.writing import data_folder
 from core.errors import DependencyError
 from core.index import Index
 from core.settings import Settings

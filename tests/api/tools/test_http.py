@@ -15,9 +15,9 @@ import pytest
 import uvicorn
 from mcp import Client
 
-from api.access import MAX_BODY_BYTES
 from api.app import create_app
-from api.keys import KeyFile
+from api.serving.access import MAX_BODY_BYTES
+from api.serving.keys import KeyFile
 from core.embed import Embedder
 from core.errors import DependencyError
 from core.index import Index, open_index

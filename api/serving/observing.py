@@ -11,9 +11,9 @@ from typing import Any
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.logs import REQUEST_ID, request_id, take_request_id
-from api.metrics import Metrics
-from api.tracing import Tracer
+from api.serving.logs import REQUEST_ID, request_id, take_request_id
+from api.serving.metrics import Metrics
+from api.serving.tracing import Tracer
 
 API = "/v1"
 NO_ROUTE = "none"  # refused before any route was looked for, or no route has the address

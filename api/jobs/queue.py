@@ -11,16 +11,16 @@ from pathlib import Path
 from threading import Event, Lock, Semaphore, Thread
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from api.keys import tenant_settings
-from api.problems import public_detail
-from api.spool import KEPT, Job, Spool, new_job, now
-from api.writing import alone, data_folder
+from api.jobs.spool import KEPT, Job, Spool, new_job, now
+from api.jobs.writing import alone, data_folder
+from api.serving.keys import tenant_settings
+from api.serving.problems import public_detail
 from core.errors import LimpidError, NotFound
 from core.settings import Settings
 
 if TYPE_CHECKING:
-    from api.live import LiveIndex
-    from api.tenants import Tenants
+    from api.serving.live import LiveIndex
+    from api.serving.tenants import Tenants
     from ingest.pipeline import Summary
     from ingest.sources.uploads import Uploads
 
@@ -153,7 +153,7 @@ class JobQueue:
             return self.add(new_job("report"), folder)
 
     def add_fix(self, fix: dict[str, Any]) -> Job:
-        """Do what a report advises, or take it back, see `api.fix_job`."""
+        """Do what a report advises, or take it back, see `api.jobs.fix`."""
         with self.spool.receiving() as folder:
             return self.add(new_job("fix", fix=fix), folder)
 
@@ -273,7 +273,7 @@ class JobQueue:
         return Uploads(files, texts, job.metadata, document_bytes(self._settings), limits, self._check)
 
     def _report(self, job: Job) -> None:
-        from api.report_job import ReportProcess
+        from api.jobs.report import ReportProcess
 
         with ReportProcess(self._settings, lambda stage: self._tell(job, Progress(stage))) as process:
             with self._alone(job) as live:
@@ -281,7 +281,7 @@ class JobQueue:
             process.finish(self._check)
 
     def _fix(self, job: Job) -> None:
-        from api.fix_job import fix
+        from api.jobs.fix import fix
 
         with self._alone(job) as live:
             live.answer(lambda index, _: fix(index, self._settings, job.fix or {}, self._shown(job)))

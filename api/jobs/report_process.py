@@ -18,8 +18,8 @@ from threading import Thread
 from typing import Any, BinaryIO
 
 from api.console import Console
-from api.report_job import PAGE, REPORT
-from api.report_parts import write_parts
+from api.jobs.report import PAGE, REPORT
+from api.jobs.report_parts import write_parts
 from api.reporting import diagnose_index, write_report
 from core.fingerprint import Meta
 from core.index import Index, open_model

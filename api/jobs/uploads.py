@@ -16,7 +16,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, Ty
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
-from api.spool import Job, file_path, new_job, write_texts
+from api.jobs.spool import Job, file_path, new_job, write_texts
 from core.errors import InputError, StorageFull
 from core.settings import Settings
 

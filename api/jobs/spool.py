@@ -34,7 +34,7 @@ class Job:
     `names` are those of the uploaded files, in the order of their numbered copies in the job's folder; `metadata` is
     said of all of them. `n_texts` is the number of texts beside them. `n_tries` counts how often it was begun and not
     ended by anyone. `outcome` is an ingest's summary; `error` says why the whole of it failed. `fix` is what a fix is
-    about, see `api.fix_job`.
+    about, see `api.jobs.fix`.
     """
 
     id: str

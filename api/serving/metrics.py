@@ -20,8 +20,8 @@ from prometheus_client import (
 )
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-from api.jobs import OUTCOMES, Jobs
-from api.tenants import Tenants
+from api.jobs.queue import OUTCOMES, Jobs
+from api.serving.tenants import Tenants
 from search.stages import STAGES
 
 # Seconds. A stage of a search takes fractions of a millisecond, a context some, an answer of a language model many.

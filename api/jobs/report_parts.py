@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from api.fixing import SURE, plan_of, split_places
-from api.report_job import MAP, PARTS, PLACES
+from api.jobs.report import MAP, PARTS, PLACES
 from eval.diagnose import Diagnosis
 from eval.kinds import kind_of
 from eval.page import kinds_of, map_data

@@ -13,8 +13,8 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from api.failures import http_status
-from api.logs import REQUEST_ID, request_id
 from api.schemas import FieldFault, Problem
+from api.serving.logs import REQUEST_ID, request_id
 from core.errors import Forbidden, InputError, LimpidError, NotFound
 
 MEDIA_TYPE = "application/problem+json"

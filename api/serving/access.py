@@ -15,9 +15,9 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api import pages
-from api.keys import ANYONE, THIS_MACHINE, Key, KeyRing
-from api.problems import problem
-from api.rates import Allowance, Rates, address_of
+from api.serving.keys import ANYONE, THIS_MACHINE, Key, KeyRing
+from api.serving.problems import problem
+from api.serving.rates import Allowance, Rates, address_of
 
 MAX_BODY_BYTES = 64 * 1024
 LARGER_BODIES = {"/v1/chat/completions": 1024 * 1024}  # a conversation comes as a whole every time

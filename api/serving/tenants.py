@@ -12,9 +12,9 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
-from api.keys import Key, Role, tenant_settings
-from api.live import LiveIndex
 from api.opening import open_reranker
+from api.serving.keys import Key, Role, tenant_settings
+from api.serving.live import LiveIndex
 from core.errors import DependencyError, Forbidden, InputError, NotFound
 from core.fingerprint import CHOSEN
 from core.index import Index, open_index

@@ -21,8 +21,8 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-from api.spool import now
-from api.writing import data_folder
+from api.jobs.spool import now
+from api.jobs.writing import data_folder
 from core.copying import versions
 from core.errors import DependencyError, InputError, StorageFull
 from core.index import Index
@@ -32,7 +32,7 @@ REPORT, PAGE, ABOUT = "report.json", "report.html", "about.json"
 PARTS, MAP, PLACES = "parts.json", "map.json", "places.json"  # what this server's own pages show
 LOG_CHARACTERS = 2000  # of what a process that failed has printed, for the server's log
 CHECKED_S = 0.2
-_START = "import sys; sys.path[:] = {path!r}; from api.report_process import main; main()"
+_START = "import sys; sys.path[:] = {path!r}; from api.jobs.report_process import main; main()"
 _SECRETS = {"api_keys": None, "qdrant_api_key": None}
 _logger = logging.getLogger("limpid.report")
 
@@ -54,11 +54,11 @@ class KeptReport(NamedTuple):
         return (self.folder / PAGE).read_text(encoding="utf-8")
 
     def parts(self) -> dict[str, Any]:
-        """What this server's own page shows beside the report, see `api.report_parts`."""
+        """What this server's own page shows beside the report, see `api.jobs.report_parts`."""
         return json.loads((self.folder / PARTS).read_bytes())
 
     def places(self) -> dict[str, Any]:
-        """The map in short, see `api.report_parts`."""
+        """The map in short, see `api.jobs.report_parts`."""
         return json.loads((self.folder / PLACES).read_bytes())
 
 

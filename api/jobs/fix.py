@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from api.jobs.report import kept_report, signature
 from api.mending import DOABLE, mend, take_back
-from api.report_job import kept_report, signature
 from core.errors import InputError
 from core.index import Index
 from core.settings import Settings

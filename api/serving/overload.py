@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from api.problems import problem
+from api.serving.problems import problem
 
 EXEMPT = frozenset({"/healthz", "/readyz", "/metrics", "/openapi.json"})
 # Open for long, mostly without a thread: uploads, events, and what waits for a language model or an agent.
