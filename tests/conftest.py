@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from core.embed.weights import DEFAULT_MODEL
 from core.settings import Settings, default_cache_dir
 from core.tokens import LlmTokenizer
 
+# Where a shell started the tests in the background they ignore Ctrl-C, and so would every process that they interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 # The same examples in every run, so that a test fails where something changed; `--hypothesis-profile=random` looks on.
 hypothesis_settings.register_profile("same", derandomize=True, deadline=None)
 hypothesis_settings.register_profile("random", max_examples=3000, deadline=None)
