@@ -15,6 +15,7 @@ from urllib.parse import quote
 from pydantic import BaseModel
 
 from api.schemas import DocumentsAnswer, DocumentText, Fusion, IndexStatus, Mode, PassageKind, SearchAnswer
+from api.served import document_path
 
 if TYPE_CHECKING:
     from api.routes.context import ContextAnswer, Encoding, Format, Kind, Order
@@ -111,7 +112,7 @@ def page(limit: int | None = None, after: str | None = None) -> Call[DocumentsAn
 
 def document(document_id: str, *, chunks: bool = False) -> Call[DocumentText]:
     """One document with its text, and with its chunks where they are wanted."""
-    return Call("GET", _address(document_id), DocumentText, params={"chunks": chunks})
+    return Call("GET", document_path(document_id), DocumentText, params={"chunks": chunks})
 
 
 def add(
@@ -149,7 +150,7 @@ def delete(document_id: str) -> Call[DeletedAnswer]:
     """Remove a document."""
     from api.routes.documents import DeletedAnswer
 
-    return Call("DELETE", _address(document_id), DeletedAnswer)
+    return Call("DELETE", document_path(document_id), DeletedAnswer)
 
 
 def job(job_id: str) -> Call[JobAnswer]:
@@ -187,8 +188,3 @@ def status() -> Call[IndexStatus]:
 
 def _given(arguments: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in arguments.items() if value is not None}
-
-
-def _address(document_id: str) -> str:
-    quoted = quote(document_id, safe="")
-    return f"/v1/documents/{quoted.replace('.', '%2E')}"  # else `..` would lead a level up

@@ -25,17 +25,9 @@ from pydantic import BaseModel, ValidationError
 
 from api import calls
 from api.calls import Call
+from api.failures import error_class
 from api.schemas import DocumentAnswer
-from core.errors import (
-    DependencyError,
-    Forbidden,
-    IndexLocked,
-    IndexMismatch,
-    InputError,
-    LimpidError,
-    NotFound,
-    StorageFull,
-)
+from core.errors import DependencyError, LimpidError
 
 if TYPE_CHECKING:
     from api.routes.jobs import JobAnswer
@@ -47,16 +39,6 @@ FIRST_WAIT_S = 0.5  # where it doesn't say how long; twice as long each time
 POLLED_EVERY_S = 0.5
 PAGE = 1000  # documents asked for at once
 RETRIED = frozenset({429, 503})
-ERRORS: dict[int, type[LimpidError]] = {
-    401: Forbidden,
-    403: Forbidden,
-    404: NotFound,
-    409: IndexMismatch,
-    423: IndexLocked,
-    429: DependencyError,
-    500: LimpidError,
-    507: StorageFull,
-}
 Given = ParamSpec("Given")
 Answer = TypeVar("Answer", bound=BaseModel)
 
@@ -249,8 +231,7 @@ def _failure(response: httpx.Response) -> LimpidError:
         detail = str(response.json()["detail"])
     except (ValueError, KeyError, TypeError):
         detail = f"{response.url} answered {response.status_code} {response.reason_phrase}."
-    kind = DependencyError if response.status_code >= 500 else InputError
-    return ERRORS.get(response.status_code, kind)(detail)
+    return error_class(response.status_code)(detail)
 
 
 def _unreachable(url: str, error: Exception) -> DependencyError:

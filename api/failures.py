@@ -38,3 +38,11 @@ def exit_code(error: LimpidError) -> int:
 def http_status(error: LimpidError) -> tuple[int, str]:
     """The HTTP status for an error, and the title of its problem document."""
     return next(((status, title) for kind, _, status, title in _TABLE if isinstance(error, kind)), (500, "Failed"))
+
+
+def error_class(status: int) -> type[LimpidError]:
+    """The error that a client is to raise for an HTTP status that isn't success."""
+    # A wrong setting of the server's, as any fault of its own, isn't one of the client's.
+    special = {401: Forbidden, 429: DependencyError, 500: LimpidError}
+    table = {of_kind: kind for kind, _, of_kind, _ in _TABLE} | special
+    return table.get(status, DependencyError if status >= 500 else InputError)

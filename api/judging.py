@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from api.opening import retriever
+from api.opening import count_chunks, retriever
 from api.ranking import passages_all, rank_all, without
 from core.errors import InputError
 
@@ -146,8 +146,7 @@ def describe(
 
 
 def _retriever(opened: Index, settings: Settings, console: Console, searches: Mapping[str, Any]) -> Retriever:
-    if not opened.store.count_chunks():
-        raise InputError("The index is empty, there is nothing to evaluate. Ingest something first.")
+    count_chunks(opened, "evaluate")
     if any(how.get("fusion") == "tuned" for how in searches.values()) and not opened.meta.tuning:
         raise InputError("The index isn't tuned: run limpid tune, or compare with another fusion, such as rrf.")
     search = retriever(opened, settings, console.note)

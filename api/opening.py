@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
 from api.console import Console
-from core.errors import IndexLocked
+from core.errors import IndexLocked, InputError
 
 if TYPE_CHECKING:
     from core.index import Index
@@ -69,6 +69,14 @@ def retriever(
     reranker = None if rerank is False else open_reranker(settings, notify)
     log = open_query_log(settings) if is_logged else None
     return Retriever(index, settings.candidates, settings.dense_weight, reranker=reranker, log=log)
+
+
+def count_chunks(index: Index, purpose: str) -> int:
+    """Number of chunks. Raises `InputError` where there are none: "there is nothing to" do what `purpose` names."""
+    n_chunks = index.store.count_chunks()
+    if not n_chunks:
+        raise InputError(f"The index is empty, there is nothing to {purpose}. Ingest something first.")
+    return n_chunks
 
 
 def open_query_log(settings: Settings) -> QueryLog | None:

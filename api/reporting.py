@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from api.console import Console
-from api.opening import retriever
+from api.opening import count_chunks, retriever
 from api.tuning import query_features
-from core.errors import DependencyError, InputError
+from core.errors import DependencyError
 from core.index import Index
 from core.settings import Settings
 from core.types import Chunk
@@ -55,9 +55,7 @@ class Wishes:
 
 def read_sample(index: Index, console: Console) -> Sample:
     """All chunks with their vectors. Raises `InputError` for an index without chunks."""
-    n_chunks = index.store.count_chunks()
-    if not n_chunks:
-        raise InputError("The index is empty, there is nothing to report on. Ingest something first.")
+    n_chunks = count_chunks(index, "report on")
     with console.progress("reading vectors", n_chunks) as advance:
         return collect(_rows(index, advance), index.embedder.tokenizer.max_tokens)
 

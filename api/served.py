@@ -14,6 +14,12 @@ if TYPE_CHECKING:
 TIMEOUT_S = 30
 
 
+def document_path(document_id: str) -> str:
+    """The path of a document's address; an id of dots alone would lead a level up, or nowhere."""
+    quoted = quote(document_id, safe="")
+    return f"/v1/documents/{quoted if quoted.strip('.') else quoted.replace('.', '%2E')}"
+
+
 def find_server(settings: Settings) -> ServedIndex:
     """The server that holds the index. Raises `IndexLocked` where none has left its address."""
     from api.holder import read_holder
@@ -97,11 +103,11 @@ class ServedIndex:
 
     def document(self, document_id: str, *, chunks: bool = False) -> dict:
         """GET /v1/documents/{id}."""
-        return self._ask("GET", f"/v1/documents/{quote(document_id, safe='')}", params={"chunks": chunks})
+        return self._ask("GET", document_path(document_id), params={"chunks": chunks})
 
     def delete(self, document_id: str) -> dict:
         """DELETE /v1/documents/{id}."""
-        return self._ask("DELETE", f"/v1/documents/{quote(document_id, safe='')}")
+        return self._ask("DELETE", document_path(document_id))
 
     def _ask(self, method: str, path: str, **options: Any) -> Any:
         import httpx

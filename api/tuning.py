@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from api.console import Console
+from api.opening import count_chunks
 from core.errors import InputError
 from core.index import Index
 from core.settings import Settings
@@ -71,8 +72,7 @@ def find_weight(
 
     Raises `InputError` for an empty index, files that can't be read, and judgements of no query that was given.
     """
-    if not index.store.count_chunks():
-        raise InputError("The index is empty, there is nothing to tune. Ingest something first.")
+    count_chunks(index, "tune")
     if queries is None:
         return Tuned(_without_queries(settings))
     texts = dict(list(load_queries(queries).items())[:MOST_QUERIES])

@@ -8,7 +8,7 @@ from hashlib import blake2b
 import numpy as np
 from numpy.typing import NDArray
 
-from eval.words import SHINGLE_WORDS, WORDS
+from eval.words import SHINGLE_WORDS, words_of
 
 N_BANDS, BAND_ROWS = 32, 3  # a pair with resemblance s is seen with 1 - (1 - s³)³²: .99 at .5, .58 at .3, .03 at .1
 PAIRED_WITH = 64  # of texts that agree in a band, all are paired with so many: a template on every page stays cheap
@@ -20,8 +20,7 @@ def shingle_hashes(texts: Sequence[str]) -> list[NDArray[np.uint64]]:
     """For each text the hashes of its distinct runs of three words in lower case, sorted; a shorter text is one run."""
     places: dict[str, int] = {}
     written = [
-        np.array([places.setdefault(word, len(places)) for word in WORDS.findall(text.lower())], dtype=np.int64)
-        for text in texts
+        np.array([places.setdefault(word, len(places)) for word in words_of(text)], dtype=np.int64) for text in texts
     ]
     codes = np.array([_code(word) for word in places], dtype=np.uint64)
     return [_hashes_of_runs(codes[words]) for words in written]

@@ -9,6 +9,11 @@ SHINGLE_WORDS = 3
 _WORD = re.compile(r"\w+")
 
 
+def words_of(text: str) -> list[str]:
+    """The words of a text in lower case, in their order."""
+    return WORDS.findall(text.lower())
+
+
 def shingles(text: str, size: int = SHINGLE_WORDS) -> set[tuple[str, ...]]:
     """Every run of `size` words of the text, in lower case; a shorter text is one run."""
     words = _WORD.findall(text.lower())

@@ -115,6 +115,11 @@ class Ranker:
         return "tuned" if self._index.meta.tuning else "convex"
 
     @property
+    def default_weight(self) -> float:
+        """The dense leg's share where neither a fusion nor a weight is asked for."""
+        return self._weight(self.default_fusion)
+
+    @property
     def remembered(self) -> tuple[int, int]:
         """How many queries' vectors were remembered, and how many had to be encoded."""
         known = self._vector.cache_info()

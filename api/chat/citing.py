@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from urllib.parse import quote
 
 from api.chat.schemas import Annotation, Citation, UrlCitation
+from api.served import document_path
 from search.rendering import Cited
 
 SAFE_SCHEMES = ("http", "https", "ftp", "file")  # whoever wrote a document chose its address: it may be a script
@@ -46,7 +46,7 @@ def annotations(answer: str, given: Sequence[Citation]) -> list[Annotation]:
 def _link(cited: Citation) -> str:
     """The document's address where a browser may follow it, else where this server has the document."""
     is_safe = cited.uri.partition(":")[0].lower() in SAFE_SCHEMES
-    return cited.uri if is_safe else f"/v1/documents/{quote(cited.document_id, safe='')}"
+    return cited.uri if is_safe else document_path(cited.document_id)
 
 
 def _labels(text: str, last: int) -> Iterator[int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from api.jobs.report import kept_report, signature
+from api.jobs.report import kept_report
 from api.mending import DOABLE, mend, take_back
 from core.errors import InputError
 from core.index import Index
@@ -26,7 +26,7 @@ def fix(index: Index, settings: Settings, asked: dict[str, Any], show: OnProgres
     kept = kept_report(settings)
     if kept is None or kept.made != asked.get("made"):
         raise InputError("Another report has been made since. Look at that one first.")
-    if (kept.generation, kept.signature) != (index.generation, signature(index)):
+    if not kept.is_of(index):
         raise InputError("Documents have changed since the report was made. Make a new one and look at it first.")
     plan = kept.parts()["plan"]
     mend(index, settings, show, kind, plan["splits"], plan["texts"])

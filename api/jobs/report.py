@@ -23,8 +23,9 @@ import numpy as np
 
 from api.jobs.spool import now
 from api.jobs.writing import data_folder
+from api.opening import count_chunks
 from core.copying import versions
-from core.errors import DependencyError, InputError, StorageFull
+from core.errors import DependencyError, StorageFull
 from core.index import Index
 from core.settings import Settings
 
@@ -44,6 +45,10 @@ class KeptReport(NamedTuple):
     made: str
     generation: int
     signature: str
+
+    def is_of(self, index: Index) -> bool:
+        """Whether the index' documents are still those that the report was made of."""
+        return (self.generation, self.signature) == (index.generation, signature(index))
 
     def read(self) -> dict[str, Any]:
         """The report as JSON values."""
@@ -121,9 +126,7 @@ class ReportProcess:
 
     def send(self, index: Index) -> None:
         """Give it all chunks of an index with their vectors. Raises `InputError` for an index without chunks."""
-        n_chunks = index.store.count_chunks()
-        if not n_chunks:
-            raise InputError("The index is empty, there is nothing to report on. Ingest something first.")
+        n_chunks = count_chunks(index, "report on")
         self._about = {"made": now(), "generation": index.generation, "signature": signature(index)}
         name = self._settings.collection if self._settings.is_server else Path(self._settings.index).resolve().name
         settings = self._settings.model_copy(update={**_SECRETS, "index": name})

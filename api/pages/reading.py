@@ -7,11 +7,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from api.pages.hits import source_of, stretches
+from api.pages.hits import stretches
 from core.store import Store
 from core.types import Span, place
-
-__all__ = ["Part", "Segment", "part_of", "passage_of", "segments", "source_of"]
 
 PART_CHARACTERS = 40_000  # shown at once; a browser lays out more than that slowly, and nobody reads it in one go
 

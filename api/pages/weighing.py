@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from api.pages.hits import Shown
-from core.index import Index
-from search.retriever import Retriever
+from search.ranking import Ranking
 
 DECIMALS = 2
 
@@ -29,14 +28,8 @@ class Weight:
         return None if self.is_usual else self.tried
 
 
-def usual_weight(index: Index, dense_weight: float) -> float:
-    """The dense leg's share in a search that names none: what tuning has found, else the setting."""
-    return float(index.meta.tuning["alpha"]) if index.meta.tuning else dense_weight
-
-
-def ranks_by_default(retriever: Retriever, query: str, where: str) -> dict[str, int]:
-    """The rank of every candidate under the usual weight, from 1, by chunk id; before any reranking."""
-    ranking = retriever.ranker.rank(query, "hybrid", where=where)
+def ranks_by_default(ranking: Ranking) -> dict[str, int]:
+    """The rank of every candidate from 1, by chunk id, in the ranking under the usual weight, before any reranking."""
     return {ranking.ids[row]: rank for rank, row in enumerate(ranking.best(), start=1)}
 
 

@@ -143,7 +143,7 @@ def document(
     """Percent-encode the id, slashes included."""
     found = live.answer(lambda index, _: read_document(index.store, document_id, chunks=chunks))
     if found is None:
-        raise NotFound(f"There is no document {document_id!r}. GET /v1/documents lists them.")
+        raise _absent(document_id)
     return DocumentText(**found)
 
 
@@ -175,8 +175,12 @@ def delete_document(live: Live, document_id: str) -> DeletedAnswer:
         told = "A job is changing the index. Try again when it is done; GET /v1/jobs lists them."
         return problems.problem(503, "Index busy", told, headers={"Retry-After": str(BUSY_S)})
     if not is_deleted:
-        raise NotFound(f"There is no document {document_id!r}. GET /v1/documents lists them.")
+        raise _absent(document_id)
     return DeletedAnswer(deleted=[document_id])
+
+
+def _absent(document_id: str) -> NotFound:
+    return NotFound(f"There is no document {document_id!r}. GET /v1/documents lists them.")
 
 
 def _page(index: Index, limit: int, after: str | None) -> DocumentsAnswer:

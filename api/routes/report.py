@@ -10,7 +10,7 @@ from fastapi import APIRouter, Depends, Header, Response
 from fastapi.responses import HTMLResponse
 from pydantic import BaseModel, Field
 
-from api.jobs.report import KeptReport, kept_report, signature
+from api.jobs.report import KeptReport, kept_report
 from api.routes.jobs import JobAnswer, Queue, describe_job
 from api.serving import problems
 from api.serving.tenants import Live, needs
@@ -51,7 +51,7 @@ def report(live: Live, accept: Annotated[str, Header(include_in_schema=False)] =
         raise NotFound("No report was made of this index yet. POST /v1/report makes one, or runs: limpid report.")
     if "text/html" in accept:
         return _page(kept)
-    is_current = live.answer(lambda index, _: (index.generation, signature(index))) == (kept.generation, kept.signature)
+    is_current = live.answer(lambda index, _: kept.is_of(index))
     return ReportAnswer(made=kept.made, generation=kept.generation, is_current=is_current, report=kept.read())
 
 

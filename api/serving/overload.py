@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from api.serving.access import STREAMED
 from api.serving.problems import problem
 
 EXEMPT = frozenset({"/healthz", "/readyz", "/metrics", "/openapi.json"})
 # Open for long, mostly without a thread: uploads, events, and what waits for a language model or an agent.
-LONG = frozenset({("POST", "/v1/documents"), ("POST", "/v1/chat/completions")})
+LONG = STREAMED | {("POST", "/v1/chat/completions"), ("POST", "/ask")}
 MAX_LONG = 256
 RETRY_AFTER_S = 1
 

@@ -37,7 +37,7 @@ def search(source: Source, asked: SearchParameters, budget: Budget) -> Answer:
     told = {
         "confidence": signals["confidence"],
         "unknown_terms": [clipped(term, 40) for term in signals["unknown_terms"][:MOST_NAMED]],
-        "notes": [*_far(signals["far"]), *_notes(found)],
+        "notes": _notes(found),
     }
     return _page(found["hits"], asked.k, asked.offset, told, budget)
 
@@ -231,7 +231,3 @@ def _uri(uri: str, document_id: str) -> str:
 
 def _notes(found: Mapping[str, Any]) -> list[str]:
     return [clipped(note, MOST_CHARACTERS * 2) for note in found.get("notes", ())][:MOST_NAMED]
-
-
-def _far(is_far: bool) -> list[str]:
-    return ["Nothing in the index is close to this query: it may hold no answer."] if is_far else []

@@ -12,7 +12,7 @@ from scipy.stats import norm
 
 from core.types import Flag
 from eval.diagnose.duplicates import copies
-from eval.diagnose.finding import Finding, opening
+from eval.diagnose.finding import Finding, opening, shown_members
 from eval.neighbours import nearest_rows
 from eval.sample import Sample, normalized
 
@@ -28,7 +28,6 @@ MIN_SPREAD = 0.02  # of a cosine: a corpus whose chunks differ by less has no sc
 FALSE_ALARMS = 0.05  # of corpora without a merge, shared by all pairs of topics (Bonferroni)
 CHARACTERISTIC_TERMS = 8
 PAIRS_SHOWN = 5
-MEMBERS_SHOWN = 12
 TERM_PATTERN = r"[぀-ヿ㐀-䶿一-鿿가-힯]|\b[^\W\d_][\w-]+\b"  # ideographs and kana singly
 NULL = "misplaced chunks that spread over all topics by size, at the rate of this corpus' median topic or of their own"
 
@@ -281,10 +280,7 @@ def _flag(sample: Sample, drawn: NDArray[np.int64], pair: Pair, limit: float) ->
         confidence=float(np.clip(1 - FALSE_ALARMS * norm.sf(pair.score) / norm.sf(limit), 0, 0.99)),
         evidence={
             **{key: told[key] for key in ("sizes", "terms", "n_misplaced")},
-            "members": [
-                {"chunk_id": chunk.id, "document_id": chunk.document_id, "text": opening(chunk.text)}
-                for chunk in list(by_id.values())[:MEMBERS_SHOWN]
-            ],
+            "members": shown_members(list(by_id.values())),
             "member_ids": [key for topic in told["topics"] for key in topic],
             "null": NULL,
         },

@@ -9,7 +9,7 @@ from scipy.sparse.csgraph import connected_components
 from scipy.stats import norm
 
 from core.types import Flag
-from eval.diagnose.finding import Finding, opening
+from eval.diagnose.finding import Finding, opening, shown_members
 from eval.neighbours import nearest_rows
 from eval.sample import Sample
 
@@ -23,7 +23,6 @@ SIXTEENTH = float(norm.cdf(-1))  # quantile one standard deviation below the mea
 MAX_COSINE = 0.9999  # keeps arctanh finite
 MIN_SCALE = 1e-6
 SHOWN = 20
-MEMBERS_SHOWN = 12
 NULL = "all chunks of this corpus, were they spread as the half that lies less densely"
 
 
@@ -127,10 +126,7 @@ def _crowded(sample: Sample, members: NDArray[np.int64], z: NDArray[np.float64],
             "n_members": len(chunks),
             "n_documents": len({chunk.document_id for chunk in chunks}),
             "mean_cosine_to_tenth": float(cosines.mean()),
-            "members": [
-                {"chunk_id": chunk.id, "document_id": chunk.document_id, "text": opening(chunk.text)}
-                for chunk in chunks[:MEMBERS_SHOWN]
-            ],
+            "members": shown_members(chunks),
             "member_ids": [chunk.id for chunk in chunks],
             "null": NULL,
         },

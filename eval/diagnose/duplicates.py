@@ -9,14 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.types import Flag
-from eval.diagnose.finding import Finding, opening
+from eval.diagnose.finding import MEMBERS_SHOWN, Finding, opening, shown_members
 from eval.resemblance import likely_pairs, resemblance, shingle_hashes
 from eval.sample import Sample
 
 # Half of the word triples that either of two texts holds stand in both. Copies in which every tenth word was changed
 # still share that much, and templates that differ in a number or a name; passages on one subject share a tenth.
 MIN_RESEMBLANCE = 0.5
-MEMBERS_SHOWN = 12
 BOILERPLATE_MIN_DOCUMENTS = 5
 BOILERPLATE_SHARE = 0.01  # of the documents, where that is more
 BOILERPLATE_MIN_CHARACTERS = 20
@@ -125,10 +124,7 @@ def _duplicate_flag(sample: Sample, members: dict[int, float]) -> Flag:
             "n_members": len(members),
             "n_documents": len({chunk.document_id for chunk in chunks}),
             "texts_are_equal": are_equal,
-            "members": [
-                {"chunk_id": chunk.id, "document_id": chunk.document_id, "text": opening(chunk.text)}
-                for chunk in chunks[:MEMBERS_SHOWN]
-            ],
+            "members": shown_members(chunks),
             "member_ids": [chunk.id for chunk in chunks],
             "null": "none: the share of word triples that stand in both texts",
         },

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from core.types import Flag
+from core.types import Chunk, Flag
+
+MEMBERS_SHOWN = 12  # of a group of chunks
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +20,14 @@ class Finding:
     flags: tuple[Flag, ...] = ()
     numbers: Mapping[str, object] = field(default_factory=dict)
     scores: Mapping[str, Sequence[Mapping[str, object]]] = field(default_factory=dict)
+
+
+def shown_members(chunks: Sequence[Chunk]) -> list[dict[str, str]]:
+    """The first chunks of a group, as evidence."""
+    return [
+        {"chunk_id": chunk.id, "document_id": chunk.document_id, "text": opening(chunk.text)}
+        for chunk in chunks[:MEMBERS_SHOWN]
+    ]
 
 
 def opening(text: str, limit: int = 160) -> str:

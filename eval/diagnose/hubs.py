@@ -8,6 +8,7 @@ from scipy.stats import nbinom, poisson
 
 from core.types import Flag
 from eval.diagnose.finding import Finding, opening
+from eval.neighbours import nearest_rows
 from eval.sample import Sample, normalized
 
 N_NEIGHBORS = 10
@@ -16,7 +17,6 @@ MIN_CHUNKS = 200
 LEFT_OUT = 0.02  # of the chunks, those with the highest counts: hubs mustn't widen the null that they are held against
 FALSE_ALARMS = 0.01  # chance of one hub in a corpus without any (Bonferroni over its chunks)
 NULL = "a negative binomial with the mean and variance of this corpus' counts, their highest 2% left out"
-ROWS_AT_ONCE = 256
 HUBS_SHOWN = 20
 
 
@@ -39,11 +39,8 @@ def find_hubs(sample: Sample, seed: int = 0) -> Finding:
     queries = normalized(
         np.stack([sample.sentence_vectors[i][rng.integers(len(sample.sentence_vectors[i]))] for i in asking])
     )
-    counts = np.zeros(n, dtype=np.int64)
-    for start in range(0, len(asking), ROWS_AT_ONCE):
-        similarity = queries[start : start + ROWS_AT_ONCE] @ sample.vectors.T
-        similarity[np.arange(len(similarity)), asking[start : start + ROWS_AT_ONCE]] = -np.inf
-        counts += np.bincount(np.argpartition(-similarity, N_NEIGHBORS, axis=1)[:, :N_NEIGHBORS].ravel(), minlength=n)
+    near, _ = nearest_rows(queries, sample.vectors, N_NEIGHBORS, own=asking)
+    counts = np.bincount(near.ravel(), minlength=n)
     threshold = hub_above(counts)
     order = [int(i) for i in np.argsort(-counts, kind="stable") if counts[i] > threshold]
     spread = float(counts.std())

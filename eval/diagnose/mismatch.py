@@ -13,7 +13,7 @@ from eval.diagnose.finding import Finding
 from eval.diagnose.understanding import Understanding, find_understanding
 from eval.sample import Sample, normalized
 from eval.significance import Interval, bootstrap_interval
-from eval.words import WORDS
+from eval.words import words_of
 
 MIN_SENTENCES = 4
 N_QUERIES = 300
@@ -156,7 +156,7 @@ def _choose(sample: Sample, rng: np.random.Generator) -> tuple[list[int], dict[i
     chosen = np.sort(rng.choice(eligible, min(N_QUERIES, len(eligible)), replace=False)) if len(eligible) else eligible
     held_out = {}
     for i in chosen.tolist():
-        long_enough = [j for j, text in enumerate(sample.sentence_texts(i)) if len(_words(text)) >= MIN_QUERY_WORDS]
+        long_enough = [j for j, text in enumerate(sample.sentence_texts(i)) if len(words_of(text)) >= MIN_QUERY_WORDS]
         if long_enough:
             held_out[i] = long_enough[int(rng.integers(len(long_enough)))]
     others = np.array([i for i, chunk in enumerate(sample.chunks) if i not in held_out and chunk.sentences], dtype=int)
@@ -181,13 +181,9 @@ def _lexical_scores(
     documents = []
     for i in searched:
         texts = sample.sentence_texts(i)
-        documents.append([word for j, text in enumerate(texts) if j != held_out.get(i) for word in _words(text)])
+        documents.append([word for j, text in enumerate(texts) if j != held_out.get(i) for word in words_of(text)])
     scorer = BM25Okapi(documents)
-    return np.stack([scorer.get_scores(_words(query)) for query in queries])
-
-
-def _words(text: str) -> list[str]:
-    return WORDS.findall(text.lower())
+    return np.stack([scorer.get_scores(words_of(query)) for query in queries])
 
 
 def _reciprocal_log_rank(scores: NDArray[np.floating], own: NDArray[np.int64]) -> NDArray[np.float64]:

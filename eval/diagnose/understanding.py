@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from eval.sample import Sample, normalized
 from eval.significance import Interval, bootstrap_interval
-from eval.words import WORDS
+from eval.words import words_of
 
 N_PASSAGES = 300
 MIN_PASSAGES = 30  # below it the interval says nothing
@@ -84,22 +84,18 @@ def _parts(sample: Sample, rng: np.random.Generator) -> list[_Part]:
         sentences = sample.sentence_texts(i) or [sample.chunks[i].text]
         if len(sentences) > 1:
             place = int(rng.integers(len(sentences)))
-            asking, others = _words(sentences[place]), sentences[:place] + sentences[place + 1 :]
+            asking, others = words_of(sentences[place]), sentences[:place] + sentences[place + 1 :]
         else:
-            words = _words(sentences[0])
+            words = words_of(sentences[0])
             asking, others = words[: len(words) // 2], [" ".join(words[len(words) // 2 :])]
         rest = " ".join(others)
-        beside = _words(rest)
+        beside = words_of(rest)
         stems = {word[:STEM] for word in beside}
         left = [word for word in asking if _counts(word) and word[:STEM] not in stems]
         if len(left) >= MIN_WORDS and sum(map(_counts, beside)) >= MIN_WORDS:
             is_short = len(asking) + len(beside) < SHORT
             found.append(_Part(" ".join(left), rest, sample.chunks[i].document_id, is_short))
     return found
-
-
-def _words(text: str) -> list[str]:
-    return WORDS.findall(text.lower())
 
 
 def _counts(word: str) -> bool:

@@ -74,6 +74,8 @@ def test_what_stays_open_keeps_nobody_else_out(client: Client, monkeypatch: pyte
     full = Client(Overload(client.app, 1))
     assert_problem(full.request("POST", "/v1/documents", json={"text": "a"}), 503)
     assert_problem(full.get("/v1/jobs/nothing/events"), 503)
+    assert_problem(full.request("POST", "/documents"), 503)
+    assert_problem(full.request("POST", "/ask"), 503)
     assert full.get("/v1/jobs").status_code == 200
 
 

@@ -219,16 +219,6 @@ def test_plain_text_is_not_read_ahead():
         assert taken == 2
 
 
-def test_children_work_while_the_caller_does():
-    with Extractor(LIMITS, 1, MISBEHAVING) as extractor:
-        results = extractor.extract([source("say start"), source("wait 1"), source("wait 2")])
-        next(results)
-        time.sleep(1.2)
-        began = time.monotonic()
-        assert [said(result) for _, result in results] == ["1", "2"]
-    assert time.monotonic() - began < 0.3
-
-
 def test_a_folder_with_packages_of_our_names_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     for name in ("ingest", "core", "pickle"):
         (tmp_path / f"{name}.py").write_text("raise SystemExit('not mine')")

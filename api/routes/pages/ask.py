@@ -13,7 +13,7 @@ from api.chat.upstream import Upstream, UpstreamFailed
 from api.pages.answers import cited_pieces
 from api.pages.hits import document_link
 from api.routes.chat import Configured
-from api.routes.pages.failing import page_router
+from api.routes.pages.failing import check_length, page_router
 from api.schemas import MAX_QUERY_CHARACTERS
 from api.serving.tenants import Caller, Live
 from core.errors import InputError, NotFound
@@ -32,8 +32,7 @@ async def answer(live: Live, caller: Caller, upstream: Configured, question: Ann
     """The answer to one question, for browsers without scripts; with them the page asks /v1/chat/completions."""
     if not question.strip():
         raise InputError("The question is empty; write at least one word.")
-    if len(question) > MAX_QUERY_CHARACTERS:
-        raise InputError(f"The question has {len(question):,} characters; the limit is {MAX_QUERY_CHARACTERS:,}.")
+    check_length("question", question, MAX_QUERY_CHARACTERS)
     request = ChatRequest(messages=[ChatMessage(role="user", content=question)])
     try:
         given = await whole(await prepare(request, live, upstream), upstream)

@@ -14,7 +14,7 @@ from api import pages
 from api.failures import http_status
 from api.serving.problems import public_detail
 from api.serving.tenants import key_of
-from core.errors import LimpidError
+from core.errors import InputError, LimpidError
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
@@ -42,6 +42,12 @@ class PageRoute(APIRoute):
 def page_router() -> APIRouter:
     """A router for pages."""
     return APIRouter(default_response_class=HTMLResponse, include_in_schema=False, route_class=PageRoute)
+
+
+def check_length(name: str, text: str, limit: int) -> None:
+    """Raises `InputError` for a text of a page's form that is over its limit, in characters."""
+    if len(text) > limit:
+        raise InputError(f"The {name} has {len(text):,} characters; the limit is {limit:,}. Shorten it.")
 
 
 def failed(request: Request, status: int, title: str, detail: str) -> Response:

@@ -8,16 +8,16 @@ from fastapi import Response
 from fastapi.responses import FileResponse
 
 from api import pages
-from api.jobs.report import MAP, KeptReport, kept_report, signature
+from api.jobs.report import MAP, KeptReport, kept_report
 from api.pages.atlas import axis_colouring, place_query
 from api.pages.hits import Shown, shown_hits
 from api.routes.jobs import Queue
 from api.routes.pages.documents import ABOUT_REPORTS, latest
-from api.routes.pages.failing import page_router
+from api.routes.pages.failing import check_length, page_router
 from api.schemas import MAX_QUERY_CHARACTERS
 from api.serving.live import LiveIndex
 from api.serving.tenants import Caller, Live
-from core.errors import InputError, NotFound
+from core.errors import NotFound
 from core.index import Index
 from search.retriever import Retriever
 
@@ -59,10 +59,9 @@ def map_script() -> Response:
 
 
 def _shown(live: LiveIndex, kept: KeptReport, places: dict, q: str, toward: str, away: str) -> dict[str, Any]:
-    for name, text, limit in (("query", q, MAX_QUERY_CHARACTERS), *((n, t, MAX_POLE_CHARACTERS) for n, t in
-                              (("first concept", toward), ("second concept", away)))):  # fmt: skip
-        if len(text) > limit:
-            raise InputError(f"The {name} has {len(text):,} characters; the limit is {limit:,}. Shorten it.")
+    check_length("query", q, MAX_QUERY_CHARACTERS)
+    check_length("first concept", toward, MAX_POLE_CHARACTERS)
+    check_length("second concept", away, MAX_POLE_CHARACTERS)
 
     def find(index: Index, retriever: Retriever) -> dict[str, Any]:
         asked: dict[str, Any] = {}
@@ -75,7 +74,6 @@ def _shown(live: LiveIndex, kept: KeptReport, places: dict, q: str, toward: str,
             asked = placed.to_json() if placed else {}
         if toward.strip() and away.strip():
             asked["axis"] = axis_colouring(index, toward, away, places)
-        is_current = (index.generation, signature(index)) == (kept.generation, kept.signature)
-        return {"hits": hits, "placed": placed, "asked": asked, "is_current": is_current}
+        return {"hits": hits, "placed": placed, "asked": asked, "is_current": kept.is_of(index)}
 
     return live.answer(find)

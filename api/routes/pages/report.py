@@ -6,7 +6,7 @@ from fastapi import Depends, Response
 from fastapi.responses import RedirectResponse
 
 from api import pages
-from api.jobs.report import kept_report, signature
+from api.jobs.report import kept_report
 from api.mending import DOABLE
 from api.routes import report as api
 from api.routes.jobs import Queue
@@ -26,8 +26,7 @@ def report_page(live: Live, caller: Caller, queue: Queue) -> Response:
     jobs = [job for job in latest(queue, ABOUT_REPORTS, 1) if job.kind == "fix" or job.state != "done"]
     shown = {"kept": kept, "parts": None, "is_current": False, "open": OPEN, "jobs": jobs, "kind": "report"}
     if kept is not None:
-        now = live.answer(lambda index, _: (index.generation, signature(index)))
-        shown |= {"parts": kept.parts(), "is_current": now == (kept.generation, kept.signature)}
+        shown |= {"parts": kept.parts(), "is_current": live.answer(lambda index, _: kept.is_of(index))}
     return pages.render("report", caller, **shown)
 
 

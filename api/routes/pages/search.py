@@ -11,16 +11,16 @@ from api.described import read_document
 from api.failures import http_status
 from api.pages import reading
 from api.pages.facets import COUNTED, Facet, condition_chips, facets, joined
-from api.pages.hits import shown_hits, term_test
-from api.pages.weighing import Weight, ranks_by_default, told, usual_weight
-from api.routes.pages.failing import page_router
+from api.pages.hits import shown_hits, source_of, term_test
+from api.pages.weighing import Weight, ranks_by_default, told
+from api.routes.pages.failing import check_length, page_router
 from api.schemas import MAX_FILTER_CHARACTERS, MAX_QUERY_CHARACTERS
 from api.serving import problems
 from api.serving.live import LiveIndex
 from api.serving.tenants import Caller, Live
 from core.errors import InputError, LimpidError, NotFound
 from core.index import Index
-from search.ranking import MODES
+from search.ranking import MODES, Ranking
 from search.retriever import Retriever
 from search.space.examples import TEXT
 from search.space.similar import similar
@@ -73,17 +73,18 @@ def search_page(
 
 def _found(live: LiveIndex, query: str, mode: str, where: str, limit: int, weight: str) -> dict[str, Any]:
     def find(index: Index, retriever: Retriever) -> dict[str, Any]:
-        weighed = _weight(weight, usual_weight(index, live.settings.dense_weight)) if mode == "hybrid" else None
+        weighed = _weight(weight, retriever.ranker.default_weight) if mode == "hybrid" else None
         tries = weighed is not None and not weighed.is_usual
         how = {"weight": weighed.asked, "rerank": False} if tries else {}
         results = retriever.search(query, limit, mode, where=where, explain=True, **how)
-        usual = ranks_by_default(retriever, query, where) if tries else None
+        usual = retriever.ranker.rank(query, mode, where=where) if tries or index.meta.fields else None
+        by_default = ranks_by_default(usual) if tries else None
         share = weighed.tried if weighed else 1.0
-        hits = shown_hits(results.hits, results.mode, index.analyzer, share, query, usual)
+        hits = shown_hits(results.hits, results.mode, index.analyzer, share, query, by_default)
         return {
             "results": results,
             "hits": hits,
-            "facets": _facets(index, retriever, query, mode, where),
+            "facets": _facets(index, usual) if usual else [],
             "weight": weighed,
             "weighed": told(hits) if tries else "",
             "n_more": min(N_SHOWN_MOST, 3 * limit) if len(hits) == limit < N_SHOWN_MOST else None,
@@ -92,10 +93,7 @@ def _found(live: LiveIndex, query: str, mode: str, where: str, limit: int, weigh
     return live.answer(find)
 
 
-def _facets(index: Index, retriever: Retriever, query: str, mode: str, where: str) -> list[Facet]:
-    if not index.meta.fields:
-        return []
-    ranking = retriever.ranker.rank(query, mode, where=where)
+def _facets(index: Index, ranking: Ranking) -> list[Facet]:
     stored = index.store.fetch([ranking.ids[row] for row in ranking.best(COUNTED)])
     return facets([found.chunk for found in stored.values()], index.meta.fields)
 
@@ -145,7 +143,7 @@ def document_page(live: Live, caller: Caller, id: str, chunk: str = "", q: str =
         part = reading.part_of(described["text"], passage, begin)
         return {
             "document": described,
-            "source": reading.source_of(described["uri"], described["id"]),
+            "source": source_of(described["uri"], described["id"]),
             "part": part,
             "segments": reading.segments(described, part, passage, is_term),
             "is_lost": bool(chunk) and passage is None,
@@ -170,17 +168,13 @@ def _where(filter: str, only: list[str]) -> str:
     if len(only) > MAX_FACETS:
         raise InputError(f"{len(only)} values are chosen; the limit is {MAX_FACETS}. Remove some.")
     where = joined([filter, *only])
-    if len(where) > MAX_FILTER_CHARACTERS:
-        raise InputError(
-            f"The filter has {len(where):,} characters; the limit is {MAX_FILTER_CHARACTERS:,}. Shorten it."
-        )
+    check_length("filter", where, MAX_FILTER_CHARACTERS)
     return where
 
 
 def _shown_limit(query: str, k: str) -> int:
     """How many hits the page shows. Raises `InputError` where something given is over its limit."""
-    if len(query) > MAX_QUERY_CHARACTERS:
-        raise InputError(f"The query has {len(query):,} characters; the limit is {MAX_QUERY_CHARACTERS:,}. Shorten it.")
+    check_length("query", query, MAX_QUERY_CHARACTERS)
     if not k.isdecimal() or not 1 <= int(k) <= N_SHOWN_MOST:
         raise InputError(f"k is {k[:20]}; the page shows between 1 and {N_SHOWN_MOST} passages.")
     return int(k)
