@@ -8,9 +8,8 @@ from typing import Any
 
 import anyio
 import anyio.to_thread
-from fastapi import APIRouter, Depends, FastAPI
+from fastapi import APIRouter, FastAPI
 from fastapi.openapi.utils import get_openapi
-from fastapi.security import HTTPBearer
 from fastapi.staticfiles import StaticFiles
 
 from api import pages
@@ -37,6 +36,7 @@ VERSION = "1"
 N_THREADS = 16
 # FastAPI's own traces tell of addresses and queries as they were sent, its logs of exceptions: ours hold neither.
 _NOTHING_OF_ITS_OWN = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
+KEY = {"key": {"type": "http", "scheme": "bearer", "description": "One of the server's API keys."}}
 REFRESH_S = 1.0  # how soon another generation, made by `limpid reindex`, is served
 
 
@@ -58,10 +58,11 @@ def create_app(index: Index, settings: Settings, secret: str = "") -> FastAPI:
         telemetry=_NOTHING_OF_ITS_OWN,
     )
     tracer, app.state.metrics = Tracer(), Metrics()
-    app.state.tenants = Tenants(index, settings, Watching(app.state.metrics, tracer))
+    watching = Watching(app.state.metrics, tracer)
+    app.state.tenants = Tenants(index, settings, watching)
     app.state.jobs = Jobs(app.state.tenants, settings, app.state.metrics.ingested)
     app.state.metrics.watch(app.state.tenants, app.state.jobs)
-    app.state.upstream = Upstream(settings)
+    app.state.upstream = Upstream(settings, watching.upstream)
     app.add_middleware(Overload, limit=N_THREADS + settings.max_waiting)
     app.add_middleware(
         Access, ring=ring, allowed_hosts=settings.allowed_hosts, rate_per_minute=settings.rate_per_minute
@@ -69,13 +70,13 @@ def create_app(index: Index, settings: Settings, secret: str = "") -> FastAPI:
     app.add_middleware(OpenAiErrors)
     app.add_middleware(Observed, metrics=app.state.metrics, tracer=tracer)  # the last one added is the outermost
     problems.install(app)
-    app.include_router(_api(ring.is_locked))
+    app.include_router(_api())
     app.include_router(health.router)
-    app.include_router(metrics.router, responses=problems.documented(401, 403) if ring.is_locked else None)
+    app.include_router(metrics.router, responses=problems.documented(401, 403))
     app.include_router(mcp.router)
     app.include_router(page_routes.router)
     app.mount("/static", StaticFiles(directory=pages.STATIC))
-    app.openapi = lambda: _openapi(app)
+    app.openapi = lambda: _openapi(app, ring)
     return app
 
 
@@ -100,26 +101,26 @@ async def _refresh(tenants: Tenants) -> None:
         await anyio.to_thread.run_sync(tenants.refresh)
 
 
-def _api(is_locked: bool) -> APIRouter:
-    """The versioned API. `Access` checks the key before anything is read; here it is only described."""
-    bearer = HTTPBearer(auto_error=False, scheme_name="key", description="One of the server's API keys.")
-    statuses = (401, 403, 500, 503) if is_locked else (500, 503)
-    router = APIRouter(
-        prefix=API,
-        dependencies=[Depends(bearer)] if is_locked else [],
-        responses=problems.documented(*statuses),
-    )
+def _api() -> APIRouter:
+    """The versioned API."""
+    router = APIRouter(prefix=API, responses=problems.documented(401, 403, 500, 503))
     for part in (search, context, chat, space, documents, jobs, report, copying):
         router.include_router(part.router)
     return router
 
 
-def _openapi(app: FastAPI) -> dict[str, Any]:
-    """The description of the API, with the schema of problem documents that every failure refers to."""
+def _openapi(app: FastAPI, ring: KeyRing) -> dict[str, Any]:
+    """The description of the API, with the schema of problem documents that every failure refers to.
+
+    It asks for a key where the server does by now: the first one may be made while it runs.
+    """
     if app.openapi_schema is None:
         described = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
         for model in (Problem, TextRequest):  # which routes only refer to
             schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
             described["components"]["schemas"] |= {**schema.pop("$defs", {}), model.__name__: schema}
         app.openapi_schema = described
-    return app.openapi_schema
+    described = app.openapi_schema
+    if not ring.is_locked:
+        return described
+    return described | {"security": [{"key": []}], "components": described["components"] | {"securitySchemes": KEY}}

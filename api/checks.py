@@ -21,7 +21,6 @@ from core.settings import TENANTS, Settings
 MEGABYTE = 1 << 20
 PREFIX = "LIMPID_"
 NO_SETTINGS = frozenset({"LIMPID_DEBUG"})  # read elsewhere
-TIMEOUT_S = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,22 +240,6 @@ def _served(settings: Settings, error: IndexLocked) -> tuple[list[Finding], str 
         return [fault("server", failure, f"Look at the log of process {holder.pid}, or start it again.")], None
     served = ok("server", f"`limpid serve` holds the index and is ready at {holder.url} (process {holder.pid})")
     return [served, *_described("index", settings, described)], described["fingerprint"]["model"]
-
-
-def qdrant(settings: Settings) -> Iterator[Finding]:
-    """Whether the Qdrant server answers, where the index is on one."""
-    if not settings.is_server:
-        return
-    import httpx
-
-    try:
-        answer = httpx.get(settings.index.rstrip("/") + "/readyz", timeout=TIMEOUT_S)
-        answer.raise_for_status()
-    except httpx.HTTPError as error:
-        told = DependencyError(f"Qdrant at {settings.index} isn't ready: {type(error).__name__}")
-        yield fault("server", told, "Start it, or set LIMPID_INDEX to its address.")
-        return
-    yield ok("server", f"Qdrant is ready at {settings.index}")
 
 
 def tenants(settings: Settings) -> Iterator[Finding]:

@@ -10,6 +10,8 @@ from pathlib import Path
 from statistics import fmean
 
 from api.console import Console
+from api.jobs.report import about
+from api.jobs.report_parts import keep_made
 from api.loading import ingest_shown
 from api.opening import retriever as open_retriever
 from api.reporting import diagnose_index, write_report
@@ -45,7 +47,9 @@ def run_demo(settings: Settings, console: Console, out: Path) -> None:
         answers = [_ask(retriever, question, console) for question in QUESTIONS]
         scored = _score(retriever, index, console)
         console.say("4. The quality report", bold=True)
-        report = write_report(index, settings, console, out, diagnose_index(index, console), scored)
+        reading, diagnosis = about(index), diagnose_index(index, settings, console)
+        report = write_report(index, settings, console, out, diagnosis, scored)
+        keep_made(settings, reading, report, out, diagnosis)
     console.say(f"   {report['verdict']}")
     console.say(f"   Written to {out}: open it in a browser.")
     console.say(f"Done in {time.perf_counter() - started:.0f} s. Next:", bold=True)

@@ -11,6 +11,7 @@ from core.errors import (
     InputError,
     LimpidError,
     NotFound,
+    Overloaded,
     StorageFull,
 )
 
@@ -26,6 +27,7 @@ _TABLE: tuple[tuple[type[LimpidError], int, int, str], ...] = (
     (IndexMismatch, 4, 409, "Index mismatch"),
     (IndexLocked, 4, 423, "Index locked"),
     (StorageFull, 5, 507, "Disk full"),
+    (Overloaded, 5, 503, "Overloaded"),
     (DependencyError, 5, 503, "Dependency unavailable"),
 )
 

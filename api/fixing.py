@@ -90,13 +90,13 @@ class Change:
 
 
 def plan(
-    index: Index, console: Console, kinds: Sequence[str], least: float, *, drops: bool = False
+    index: Index, settings: Settings, console: Console, kinds: Sequence[str], least: float, *, drops: bool = False
 ) -> tuple[Plan, Diagnosis]:
     """What there is to do about the findings of these kinds, none for all, and the diagnosis it follows from.
 
     Raises `InputError` for an index without chunks.
     """
-    diagnosis = diagnose_index(index, console)
+    diagnosis = diagnose_index(index, settings, console)
     return plan_of(diagnosis, kinds, least, drops=drops), diagnosis
 
 

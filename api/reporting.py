@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 
 from api.console import Console
+from api.earlier import Earlier
+from api.jobs.report import named
 from api.opening import count_chunks, retriever
 from api.tuning import query_features
 from core.errors import DependencyError
@@ -23,9 +26,11 @@ from eval.map import CorpusMap, MapOptions, check_colour, check_method, draw_map
 from eval.page import render_html
 from eval.report import build_report
 from eval.sample import Sample, collect
+from ingest.vectors import VectorCache, Vectors
 from search.space.axis import ConceptAxis, axis_scores
 from search.tuning import load_model
 
+MEGABYTE = 1 << 20
 MOST_QUERIES = 300  # asked for what they say of the model; 50 say nearly as much
 
 
@@ -72,16 +77,22 @@ def read_queries(index: Index, settings: Settings, console: Console, texts: Mapp
     return QueryEvidence(gaps=curves[:, -1] - curves[:, 0])
 
 
-def diagnose_index(index: Index, console: Console, queries: QueryEvidence | None = None) -> Diagnosis:
-    """The diagnosis of all chunks. Raises `InputError` for an index without chunks."""
+def diagnose_index(
+    index: Index, settings: Settings, console: Console, queries: QueryEvidence | None = None
+) -> Diagnosis:
+    """The diagnosis of all chunks; what an earlier one has computed of the same is used again.
+
+    Raises `InputError` for an index without chunks.
+    """
     sample = read_sample(index, console)
-    with console.progress("diagnosing") as advance:
+    with console.progress("diagnosing") as advance, _encoder(index, settings) as encode:
         return diagnose(
             sample,
-            encode=index.embedder.encode_queries,
+            encode=encode,
             pieces=index.embedder.tokenizer.pieces,
             queries=queries,
             progress=lambda name, done, total: advance(done, total, f"checking {name}"),
+            recall=Earlier.of(settings, index),
         )
 
 
@@ -101,9 +112,9 @@ def write_report(
     wishes = wishes or Wishes()
     report = build_report(
         diagnosis,
-        _map(index, console, diagnosis, wishes),
+        _map(index, settings, console, diagnosis, wishes),
         scored,
-        corpus=settings.index,
+        corpus=named(settings),
         fingerprint=asdict(index.meta.fingerprint) | {"avg_len": index.meta.avg_len},
         described=wishes.described,
         gates=wishes.gates,
@@ -118,7 +129,21 @@ def write_report(
     return report
 
 
-def _map(index: Index, console: Console, diagnosis: Diagnosis, wishes: Wishes) -> CorpusMap:
+@contextmanager
+def _encoder(index: Index, settings: Settings) -> Iterator[Callable[[Sequence[str]], np.ndarray]]:
+    """Gives vectors of texts as queries, each distinct text encoded once and remembered on disk."""
+    folder, limit = settings.cache_dir / "vectors", int(settings.vector_cache_mb * MEGABYTE)
+    with VectorCache(folder, index.embedder, limit, "query") as cache:
+        vectors = Vectors(index.embedder, cache)
+
+        def encode(texts: Sequence[str]) -> np.ndarray:
+            found = vectors.of(texts, lambda n_texts: None)
+            return np.array([found[text] for text in texts], dtype=np.float32).reshape(-1, index.embedder.dimension)
+
+        yield encode
+
+
+def _map(index: Index, settings: Settings, console: Console, diagnosis: Diagnosis, wishes: Wishes) -> CorpusMap:
     asked = list((wishes.queries or {}).items())
     axis = axis_scores(diagnosis.sample.vectors, wishes.concept.axis) if wishes.concept else None
     with console.progress("drawing the map", 3) as advance:
@@ -134,6 +159,7 @@ def _map(index: Index, console: Console, diagnosis: Diagnosis, wishes: Wishes) -
                 query_vectors=index.embedder.encode_queries([text for _, text in asked]) if asked else None,
             ),
             progress=lambda stage: advance(next(stages), 3, stage),
+            recall=Earlier.of(settings, index),
         )
 
 

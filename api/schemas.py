@@ -193,7 +193,9 @@ class IndexStatus(BaseModel):
     generation: int = Field(description="Number of the generation that answers.")
     documents: int
     chunks: int
-    complete: bool = Field(description="False while an ingest is at work, or was interrupted.")
+    complete: bool = Field(
+        description="False where documents are half written or weights an estimate: an ingest is at it, or was cut off."
+    )
     avg_len: float = Field(description="Average length of a chunk in BM25 terms.")
     fields: dict[str, str] = Field(description="Metadata fields that filters know, with their kind.")
     fingerprint: dict[str, str | int | float] = Field(description="What the index was made with.")

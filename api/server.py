@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import signal
 import socket
-from contextlib import nullcontext, suppress
+from contextlib import ExitStack, nullcontext, suppress
 from secrets import token_urlsafe
 from typing import TYPE_CHECKING
 
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from uvicorn import Config, Server
 
 FINISHED_WITHIN_S = 30  # requests that take longer once the server is told to stop are cut off
+# An open connection without requests is closed after this. Clients and proxies keep theirs for 5 to 60 seconds: where
+# the server closed first, a request could be on its way already, and be lost.
+IDLE_S = 75
 
 
 def run_server(index: Index, settings: Settings, console: Console, *, is_forced: bool = False) -> None:
@@ -38,7 +41,7 @@ def run_server(index: Index, settings: Settings, console: Console, *, is_forced:
             f"Listening on {settings.host} would open the index to everyone who can reach it. Make a key (limpid keys "
             "add NAME) or set LIMPID_API_KEYS, listen on 127.0.0.1, or pass --force to open it."
         )
-    listener = _listen(settings.host, settings.port)
+    listener = listen(settings.host, settings.port)
     port = listener.getsockname()[1]
     url = f"http://{'127.0.0.1' if settings.host in ('0.0.0.0', '::') else settings.host}:{port}"
     index.embedder.encode_query("warm")  # compile the encoder before the first request, not during it
@@ -49,7 +52,12 @@ def run_server(index: Index, settings: Settings, console: Console, *, is_forced:
     logs.install(settings.log_format, quiet=console.quiet)
     app = create_app(index, settings, secret)
     config = uvicorn.Config(
-        app, log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=FINISHED_WITHIN_S
+        app,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=IDLE_S,
+        timeout_graceful_shutdown=FINISHED_WITHIN_S,
     )
     with listener, nullcontext() if settings.is_server else announced(settings.index, url, secret):
         # uvicorn finishes what is running, then raises the signal that stopped it anew, for us to end by.
@@ -80,13 +88,16 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that listens there, for its caller to close. Raises `DependencyError` where the address can't be had."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        listener = socket.socket(family, kind, protocol)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-        listener.listen()
+        with ExitStack() as opened:
+            listener = opened.enter_context(socket.socket(family, kind, protocol))
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(address)
+            listener.listen()
+            opened.pop_all()
     except OSError as error:
         raise DependencyError(f"Can't listen on {host}:{port} ({error.strerror}). Choose another --port.") from None
     return listener

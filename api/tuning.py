@@ -19,7 +19,7 @@ from eval.trec import Qrels, load_qrels, load_queries
 from search.features import NAMES, features
 from search.query_log import QueryLog
 from search.retriever import Retriever
-from search.tuning import WEIGHTS, Tuning, Verdict, cross_validate, load_model, prior, tune, tune_judged
+from search.tuning import N_FOLDS, WEIGHTS, Tuning, Verdict, cross_validate, load_model, prior, tune, tune_judged
 
 METRIC = "nDCG@10"
 MOST_QUERIES = 1000
@@ -70,19 +70,35 @@ def find_weight(
 ) -> Tuned:
     """The weight for this index, not stored yet.
 
-    Raises `InputError` for an empty index, files that can't be read, and judgements of no query that was given.
+    Raises `InputError` for an empty index, and as `read_asked` does.
     """
     count_chunks(index, "tune")
     if queries is None:
         return Tuned(_without_queries(settings))
+    texts, judged = read_asked(queries, qrels)
+    if judged is None:
+        return Tuned(tune(query_features(index, retriever, list(texts.values()), console), "queries"))
+    return _judged(index, retriever, texts, judged, console)
+
+
+def read_asked(queries: Path, qrels: Path | None) -> tuple[dict[str, str], Qrels | None]:
+    """The queries to tune by, at most 1,000, and with `qrels` the judgements of those that have any.
+
+    Raises `InputError` for files that can't be read, and for too few queries: so before anything takes time.
+    """
     texts = dict(list(load_queries(queries).items())[:MOST_QUERIES])
     if qrels is None:
-        return Tuned(tune(query_features(index, retriever, list(texts.values()), console), "queries"))
+        return texts, None
     judged = load_qrels(qrels)
     asked = {key: text for key, text in texts.items() if key in judged}
     if not asked:
         raise InputError(f"{qrels} judges none of the queries in {queries}. Their ids must be the same.")
-    return _judged(index, retriever, asked, {key: judged[key] for key in asked}, console)
+    if len(asked) < N_FOLDS:
+        raise InputError(
+            f"{qrels} judges {len(asked)} of the queries in {queries}, which are too few to choose a weight by; judge "
+            f"at least {N_FOLDS}."
+        )
+    return asked, {key: judged[key] for key in asked}
 
 
 def _without_queries(settings: Settings) -> Tuning:

@@ -59,10 +59,10 @@ def describe(machine: dict) -> str:
     )
 
 
-def resident_mb() -> tuple[float, float]:
-    """This process' resident memory, and the part of it that isn't pages of files; zeros where no system tells."""
+def resident_mb(pid: int | str = "self") -> tuple[float, float]:
+    """A process' resident memory, and the part of it that isn't pages of files; zeros where no system tells."""
     try:
-        lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+        lines = Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines()
     except OSError:
         return 0.0, 0.0
     values = dict(line.split(":", 1) for line in lines)

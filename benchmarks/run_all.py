@@ -21,6 +21,7 @@ TITLES = {
     "hybrid": "Hybrid search",
     "peers": "Peers",
     "cli": "Command line",
+    "load": "Serving under load",
     "quality": "Judged quality",
     "fusion": "Fusions, self-tuned weight and confidence",
     "chunking": "Passages",
@@ -38,6 +39,7 @@ QUICK = {
     "hybrid": ["--n", "2000", "--queries", "200", "--recall-queries", "50"],
     "peers": ["--n", "2000", "--queries", "100", "--recall-queries", "50"],
     "cli": ["--runs", "3", "--topics", "5"],
+    "load": ["--quick"],
     "quality": [],
     "fusion": ["--only", "api_docs", "--only", "med"],
     "chunking": ["--chunkers", "structure", "--passages", "chunk", "sentences", "--thresholds", "0.6"],
@@ -47,7 +49,9 @@ QUICK = {
     "validate": ["--only", "stackfaq", "--only", "xquad_en"],
     "cure": ["--shares", "0.5"],
 }
-KEEPERS = ("bm25", "hybrid", "peers", "quality", "fusion", "chunking", "compression", "context", "report", "validate")
+KEEPERS = (
+    "bm25", "hybrid", "peers", "load", "quality", "fusion", "chunking", "compression", "context", "report", "validate",
+)  # fmt: skip
 
 
 def main() -> None:

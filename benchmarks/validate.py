@@ -16,7 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.faults import mismatch
+from benchmarks.faults import calibration, mismatch
+from benchmarks.faults.calibration import Claims
 from benchmarks.faults.cut_short import plant_cut_short
 from benchmarks.faults.found import COLUMNS, FALSE_ALARMS, PREVALENCE, Found
 from benchmarks.faults.learning import COEFFICIENTS, Round, learn, write
@@ -115,6 +116,7 @@ def _muddy_found(found: Round, finding: Finding) -> Iterator[Found]:
             for chunk, row, borders in zip(chunks, rows, found.muddied.borders, strict=True)
         ]
     )
+    claims = Claims.about(finding, found.muddied.sample, "muddy_chunk", found.muddied.is_planted)
     for ratio in ("all", *RATIOS):
         planted = scored & (found.muddied.is_planted if ratio == "all" else ratios == ratio)
         if not planted.any() or not clean.any():
@@ -128,6 +130,7 @@ def _muddy_found(found: Round, finding: Finding) -> Iterator[Found]:
             float(flagged[planted].mean()),
             float(flagged[clean].mean()),
             {"split within one sentence": float(near[hits].mean())} if hits.any() else None,
+            claims if ratio == "all" else None,
         )
 
 
@@ -153,15 +156,24 @@ def _report(
         f"{len(materials)} collections of {len({m.family for m in materials})} families. Per fault: AUROC, then the "
         f"worst collection's; average precision at {PREVALENCE:.0%} prevalence; recall at {FALSE_ALARMS:.0%} false "
         "alarms, then the worst; beside it what the report's own threshold flags, of the planted and of the clean.",
+        "How sure: Brier score and expected calibration error (ten bins) of the flags' confidences at the prevalence "
+        "planted; beside them the mean confidence, the share of flags that is right, and that of the sure ones.",
     ]
     figures += mismatch.figures(variants)
+    judged = [(one.check, one.collection, one.claims) for one in found if one.claims]
+    claims = calibration.pooled([*judged, *mismatch.claims(variants)])
+    figures += calibration.figures(claims)
     return Report(
         "validate",
         command_line(parser, args),
         figures,
         notes,
         libraries=("scikit-learn", "scipy"),
-        details={"faults": details, "mismatch": [variant.to_json() for variant in variants]},
+        details={
+            "faults": details,
+            "confidences": calibration.details(claims),
+            "mismatch": [variant.to_json() for variant in variants],
+        },
     )
 
 

@@ -8,7 +8,8 @@
     ├── IndexMismatch      the index was made with something incompatible
     ├── IndexLocked        another process holds the index
     └── DependencyError    something Limpid needs is unavailable (model, server, disk)
-        └── StorageFull    the disk has too little room to write safely
+        ├── StorageFull    the disk has too little room to write safely
+        └── Overloaded     more is waiting than is taken on
 
 A message gives the value, the limit and the next step. The command line turns each into an exit code and the
 HTTP layer into a status; both tables live in `api.failures`, and nowhere else.
@@ -51,3 +52,7 @@ class DependencyError(LimpidError):
 
 class StorageFull(DependencyError):
     """Too little disk space is left to write without risking the index."""
+
+
+class Overloaded(DependencyError):
+    """As much is waiting as may; the same request will do later."""

@@ -4,6 +4,7 @@ or_filter   := and_filter ("or" and_filter)*
 and_filter  := not_filter ("and" not_filter)*
 not_filter  := "not" not_filter | "(" or_filter ")" | comparison
 comparison  := field ("=" | "!=" | "<" | "<=" | ">" | ">=") value | field ["not"] "in" "(" value ("," value)* ")"
+field       := name | "text" | 'text', the latter for names that aren't a word
 value       := "text" | 'text' | number | true | false
 """
 
@@ -23,10 +24,12 @@ BUILT_IN = {"document_id": "document_id", "uri": "uri", "title": "title", "page"
 # as words: the embedded engine's Python binding (0.9) takes True for the number 1, which equals no stored value.
 TRUE_FIELDS, FALSE_FIELDS = "yes", "no"
 
-# Names of metadata fields that an engine can index: others hold what its paths are made of.
+# Names of metadata fields that an engine can index: others hold what its paths are made of, and have to be quoted.
 INDEXABLE = re.compile(r"[\w-]+")
+_UNQUOTABLE = re.compile(r'["\\]')
 
 MAX_DEPTH = 32  # of parentheses and `not`: people nest a few, and engines recurse over what they are given
+MAX_TOLD, MAX_TOLD_CHARACTERS = 40, 40  # names of fields in a message
 MAX_INTEGER = 2**63 - 1  # what the engines store
 
 Value = str | int | float
@@ -192,19 +195,20 @@ class _Parser:
         return Comparison(key, operator or "=", value)
 
     def field(self) -> str:
-        if self.peek() is None or self.tokens[self.at][0] != "word":
+        if self.peek() is None or self.tokens[self.at][0] not in ("word", "text"):
             self.fail("expected a field name")
-        name = self.tokens[self.at][1]
+        kind, token, _ = self.tokens[self.at]
+        name = _unquoted(token) if kind == "text" else token
         self.at += 1
         if name in BUILT_IN:
             return BUILT_IN[name]
         if name in self.fields:
-            return f"meta.{name}"
+            return _path(name)
         known = sorted({*BUILT_IN, *self.fields})
         by_lower = {field.lower(): field for field in known}
         close = difflib.get_close_matches(name.lower(), by_lower, n=1)
         hint = f" Did you mean {by_lower[close[0]]!r}?" if close else ""
-        raise InputError(f"Filter: unknown field {name!r}.{hint} This index knows: {', '.join(known)}.")
+        raise InputError(f"Filter: unknown field {name!r}.{hint} This index knows: {_listed(known)}.")
 
     def value(self) -> Value | bool:
         if self.peek() is None:
@@ -214,7 +218,7 @@ class _Parser:
             self.fail("expected a value")
         self.at += 1
         if kind == "text":
-            return re.sub(r"\\(.)", r"\1", token[1:-1])
+            return _unquoted(token)
         if kind == "number":
             number = float(token) if "." in token else int(token)
             if abs(number) > MAX_INTEGER:
@@ -223,9 +227,29 @@ class _Parser:
         return {"true": True, "false": False}.get(token.lower(), token)
 
 
+def _unquoted(token: str) -> str:
+    return re.sub(r"\\(.)", r"\1", token[1:-1])
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Names of fields as a filter spells them: documents may bring any number, of any length."""
+    told = [name if INDEXABLE.fullmatch(name) else repr(name) for name in names if len(name) <= MAX_TOLD_CHARACTERS]
+    left = len(names) - len(told[:MAX_TOLD])
+    return ", ".join(told[:MAX_TOLD]) + f" and {left:,} more" * bool(left)
+
+
+def _path(name: str) -> str:
+    """Where the engines keep a metadata field. Raises `InputError` where their paths can't name it."""
+    if INDEXABLE.fullmatch(name):
+        return f"meta.{name}"
+    if _UNQUOTABLE.search(name):
+        raise InputError(f"Filter: no condition can name the field {name!r}: it has a quotation mark or a backslash.")
+    return f'meta."{name}"'
+
+
 def _equal(key: str, value: Value | bool) -> Comparison:
     if isinstance(value, bool):
-        return Comparison(TRUE_FIELDS if value else FALSE_FIELDS, "=", key.removeprefix("meta."))
+        return Comparison(TRUE_FIELDS if value else FALSE_FIELDS, "=", key.removeprefix("meta.").strip('"'))
     return Comparison(key, "=", value)
 
 

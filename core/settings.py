@@ -89,6 +89,9 @@ class Settings(BaseSettings):
         4000, ge=100, le=200_000, description="Most tokens of the passages that an answer is made from."
     )
     chat_rewrite: bool = Field(True, description="Let the model rewrite follow-up questions before they are searched.")
+    chat_role: Literal["read", "write", "admin"] = Field(
+        "read", description="Role that a key needs for chats, each of which costs the language model's time."
+    )
     chat_timeout_s: float = Field(120, gt=0, description="Longest wait for the chat server's next words.")
     log_format: Literal["text", "json"] = Field("text", description="How `limpid serve` writes its log.")
 

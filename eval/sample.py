@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +33,15 @@ class Sample:
         """The texts of a chunk's sentences."""
         chunk = self.chunks[index]
         return chunk.sentence_texts
+
+    def digest(self) -> str:
+        """A hash of everything it holds, in hexadecimal: equal for equal samples only."""
+        found = blake2b(f"{self.max_tokens} {self.vectors.shape}".encode(), digest_size=16)
+        for chunk, rows in zip(self.chunks, self.sentence_vectors, strict=True):
+            found.update(repr(chunk).encode("utf-8", "surrogatepass"))
+            found.update(np.ascontiguousarray(rows))
+        found.update(np.ascontiguousarray(self.vectors))
+        return found.hexdigest()
 
 
 def collect(rows: Iterable[tuple[Chunk, NDArray[np.floating], NDArray[np.floating]]], max_tokens: int) -> Sample:

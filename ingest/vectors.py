@@ -27,12 +27,13 @@ class VectorCache:
     Only ever a shortcut: where its file can't be used it holds nothing, and nothing is lost.
     """
 
-    def __init__(self, folder: Path, embedder: Embedder, max_bytes: int):
-        """`max_bytes` bounds the file, one for each encoder; 0 keeps no cache."""
+    def __init__(self, folder: Path, embedder: Embedder, max_bytes: int, role: str = "document"):
+        """`max_bytes` bounds the file, one for each encoder; 0 keeps no cache. `role`: what texts are, or "query"."""
+        self.role = role
         self._path = folder / f"{embedder.weights_hash[:32]}.sqlite"
         self._max_bytes = max_bytes
         self._n_bytes = 2 * embedder.dimension
-        space = f"{embedder.runtime}\0{embedder.tokenizer.max_tokens}\0{embedder.prompts['document']}\0"
+        space = f"{embedder.runtime}\0{embedder.tokenizer.max_tokens}\0{embedder.prompts[role]}\0"
         self._space = blake2b(space.encode(), digest_size=16)
         self._file = (_open(self._path) or _open(self._path)) if max_bytes else None
 
@@ -116,7 +117,7 @@ class Vectors:
     """
 
     def __init__(self, embedder: Embedder, cache: VectorCache):
-        self._encode = embedder.encode_documents
+        self._encode = embedder.encode_documents if cache.role == "document" else _telling(embedder.encode_queries)
         self._cache = cache
 
     def of(
@@ -139,6 +140,17 @@ class Vectors:
             self._cache.put(batch, rounded)
             vectors |= zip(batch, map(_unit, rounded), strict=True)
         return vectors
+
+
+def _telling(encode: Callable[[Sequence[str]], np.ndarray]) -> Callable[..., np.ndarray]:
+    """An encoder of queries, which tells once that all are done."""
+
+    def told(texts: Sequence[str], on_progress: Callable[[int], None]) -> np.ndarray:
+        vectors = encode(texts)
+        on_progress(len(texts))
+        return vectors
+
+    return told
 
 
 def _unit(rounded: np.ndarray) -> np.ndarray:

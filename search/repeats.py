@@ -15,7 +15,7 @@ MIN_CONTAINMENT = 0.9
 MIN_WORDS = 8  # shorter lines ("return None", a table's row) recur without being copies
 _WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\u0e00-\u0e7f]|\w+")  # scripts without spaces by character
 
-_NUMBER = re.compile(r"\w*\d\w*")
+_NUMBER = re.compile(r"\b[^\W\d]*+\d\w*")
 
 Shingle = tuple[str, str, str]
 
@@ -31,13 +31,13 @@ class Said:
     def __init__(self) -> None:
         """Nothing has been said yet."""
         self._holders: dict[Shingle, list[int]] = {}  # of every run of three words, in the order they came
-        self._numbers: dict[int, set[str]] = {}
+        self._texts: dict[int, str] = {}
 
     def add(self, key: int, text: str) -> None:
         """Remember a text under a key of the caller's, which must be new."""
         for shingle in _shingles(words_of(text)):
             self._holders.setdefault(shingle, []).append(key)
-        self._numbers[key] = _numbers(text)
+        self._texts[key] = text
 
     def holder(self, text: str) -> int | None:
         """The key of the text that holds most of this one, the first of equals; None where this is new.
@@ -52,7 +52,7 @@ class Said:
         for key, n_held in sorted(held.items(), key=lambda entry: (-entry[1], entry[0])):
             if n_held < MIN_CONTAINMENT * len(shingles):
                 return None
-            if _numbers(text) <= self._numbers[key]:
+            if _numbers(text) <= _numbers(self._texts[key]):
                 return key
         return None
 

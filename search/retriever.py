@@ -134,7 +134,7 @@ class Retriever:
         idf = self.ranker.idf(asked.terms.indices)
         absent = {term for term in asked.terms.indices if term not in idf}
         words = self._index.analyzer.terms(asked.text) if absent else {}
-        unknown = tuple(word for term, word in words.items() if term in absent)
+        unknown = tuple(dict.fromkeys(word for term, word in words.items() if term in absent))
         row = None
         if asked.mode == "hybrid":
             row = features(ranking, idf, self._index.meta.fingerprint.bm25_k1, unrelated)

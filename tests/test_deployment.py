@@ -19,6 +19,8 @@ from typing import Any
 import pytest
 import yaml
 
+from api.jobs.queue import STOPPED_WITHIN_S
+from api.server import FINISHED_WITHIN_S
 from core.settings import Settings
 from tests.api.command import Command
 
@@ -107,6 +109,20 @@ def test_limpid_runs_without_privileges() -> None:
     uid = re.search(r"useradd --uid (\d+)", DOCKERFILE)[1]
     assert service["user"] == f"{uid}:{uid}"
     assert _values("USER") == ["limpid"]
+
+
+def test_what_can_t_be_made_anew_is_on_a_volume_of_its_own() -> None:
+    service, given = SERVICES["limpid"], _environment("limpid")
+    assert "limpid-data:/data" in service["volumes"]
+    for name in ("LIMPID_JOBS_DIR", "LIMPID_KEYS_FILE"):
+        assert given[name].startswith("/data/")
+    assert "install -d -o limpid -g limpid /data" in DOCKERFILE  # a new volume is given the owner of what it covers
+
+
+def test_a_stop_waits_for_what_is_running() -> None:
+    grace_s = int(SERVICES["limpid"]["stop_grace_period"].removesuffix("s"))
+    assert grace_s > FINISHED_WITHIN_S + STOPPED_WITHIN_S
+    assert f"--stop-timeout {grace_s}" in (ROOT / "docs/deployment.md").read_text(encoding="utf-8")
 
 
 def test_every_variable_is_a_setting() -> None:

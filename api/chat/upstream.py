@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,8 @@ from core.settings import Settings
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
+
+    from api.serving.keys import Role
 
 CONNECT_TIMEOUT_S = 10
 MAX_RETRY_AFTER_S = 3600
@@ -39,9 +42,10 @@ class UpstreamFailed(DependencyError):
 class Upstream:
     """The configured server. The client library is imported, and the connection made, when it is first asked."""
 
-    def __init__(self, settings: Settings):
-        """Nothing is checked until something is asked."""
+    def __init__(self, settings: Settings, watch: Callable[[], AbstractContextManager[None]] = nullcontext):
+        """Nothing is checked until something is asked. `watch` is entered for the time of each answer."""
         self._settings = settings
+        self._watch = watch
         self._client: AsyncOpenAI | None = None
 
     @property
@@ -57,26 +61,29 @@ class Upstream:
             )
         return settings.chat_model
 
+    @property
+    def role(self) -> Role:
+        """The role that a key needs to ask."""
+        return self._settings.chat_role
+
     async def ask(self, messages: Sequence[dict], **parameters: Any) -> dict[str, Any]:
         """A whole answer in OpenAI's form, with a choice at least. Raises `UpstreamFailed`; `NotFound` as above."""
         model = self.model
-        try:
-            client = await self._opened()
+        client = await self._opened()
+        with self._asking():
             given = await client.chat.completions.create(model=model, messages=list(messages), extra_body=parameters)
             answer = given.to_dict(mode="json", warnings=False)
             _check(answer["choices"], "message")
             if not answer["choices"]:
                 raise ValueError("an answer without choices")
-        except Exception as error:  # the library's errors, and whatever a server that isn't one makes it stumble over
-            raise failure(error) from error
         return answer
 
     async def stream(self, messages: Sequence[dict], **parameters: Any) -> AsyncIterator[dict[str, Any]]:
         """The chunks of an answer as they are made. Raises as `ask`, also after some of them."""
         model = self.model
         is_finished = False
-        try:
-            client = await self._opened()
+        client = await self._opened()
+        with self._asking():
             stream = await client.chat.completions.create(
                 model=model, messages=list(messages), stream=True, extra_body=parameters
             )
@@ -88,8 +95,6 @@ class Upstream:
                     yield chunk
             if not is_finished:
                 raise ValueError("the stream ended before the answer did")
-        except Exception as error:
-            raise failure(error) from error
 
     async def close(self) -> None:
         """Close the connections. It can be asked again afterwards."""
@@ -97,10 +102,21 @@ class Upstream:
             await self._client.close()
             self._client = None
 
+    @contextmanager
+    def _asking(self) -> Iterator[None]:
+        with self._watch():
+            try:
+                yield
+            except Exception as error:  # the library's, and whatever a server that isn't one makes it stumble over
+                raise failure(error) from error
+
     async def _opened(self) -> AsyncOpenAI:
         if self._client is None:
             await to_thread.run_sync(import_module, "openai.resources.chat")  # which takes a second or more
-            self._client = self._client or self._made()
+            try:
+                self._client = self._client or self._made()
+            except Exception as error:  # an address that can't be one
+                raise failure(error) from error
         return self._client
 
     def _made(self) -> AsyncOpenAI:

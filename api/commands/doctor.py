@@ -25,7 +25,7 @@ def doctor(
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Check installation, settings, keys, model, index, server and disk, and say what to do about each fault.
+    """Check installation, settings, keys, model, index, servers and disk, and say what to do about each fault.
 
     Nothing is changed. Ends with code 0 unless there is a fault.
     """
@@ -45,14 +45,15 @@ def doctor(
 
 
 def _found(**flags: str | None) -> list[Finding]:
-    from api import checks
+    from api import checks, checks_network
 
     found = [*checks.installation(), *checks.unknown_variables(dict(os.environ))]
     try:
         settings = settings_from(**flags)
     except ConfigError as error:
         return [*found, checks.fault("settings", error)]  # nothing else can be looked for without them
-    found += [*checks.settings_fit(settings), *checks.keys(settings), *checks.qdrant(settings)]
+    found += [*checks.settings_fit(settings), *checks.keys(settings)]
+    found += [*checks_network.address(settings), *checks_network.qdrant(settings), *checks_network.chat(settings)]
     of_index, stored = checks.index(settings)
     return [*found, *of_index, *checks.tenants(settings), *checks.model(settings, stored), *checks.disk(settings)]
 

@@ -59,6 +59,10 @@ def fix(
     _check(kinds or [], apply, undo, drop, least, queries, qrels, excerpts, chunk_tokens is not None)
     if (tune or chunk_tokens) and not queries:
         raise InputError("A fusion weight and a chunk size are judged by queries: give --queries and judgements.")
+    if tune:
+        from api.tuning import read_asked
+
+        read_asked(queries, qrels)  # too few are told before anything is changed
     console = Console(as_json, quiet)
     settings = settings_from(index=index, collection=collection, model=model)
     try:
@@ -70,7 +74,7 @@ def fix(
             if chunk_tokens is not None:
                 rows, is_better = _try_size(opened, settings, console, chunk_tokens, judgements)
             else:
-                todo, _ = plan(opened, console, kinds or [], least, drops=drop)
+                todo, _ = plan(opened, settings, console, kinds or [], least, drops=drop)
                 if not apply:
                     _show_plan(console, todo)
                     return

@@ -56,6 +56,8 @@ def report(
 ) -> None:
     """Say where retrieval on this corpus fails, why, how sure that is, and what to do."""
     from api.commands.space import located
+    from api.jobs.report import about
+    from api.jobs.report_parts import keep_made
     from api.reporting import Wishes, diagnose_index, read_queries, write_report
     from eval.compare import load_report
     from eval.gate import parse_gates
@@ -79,12 +81,15 @@ def report(
     with open_for(settings, console) as opened:
         concept = ConceptAxis(opened, located(toward or []), located(away or [])) if toward or away else None
         Wishes(method=method, colour=colour, concept=concept).check(opened)
+        reading = about(opened)
         asked = read_queries(opened, settings, console, texts) if texts else None
-        diagnosis = diagnose_index(opened, console, asked)
+        diagnosis = diagnose_index(opened, settings, console, asked)
         scored = _score(opened, settings, console, diagnosis, queries, qrels)
         described = describe(opened, settings, console, queries) if queries and not qrels else None
         wishes = Wishes(unit, method, colour, concept, texts, described, gates, old, scores)
         made = write_report(opened, settings, console, out, diagnosis, scored, wishes)
+        if reason := keep_made(settings, reading, made, out, diagnosis):
+            console.note(f"A server won't show this report: {reason}")
     console.result(made) if as_json else _print(console, made, out)
     if made["gate"] and not made["gate"]["passed"]:
         raise typer.Exit(DONE_WITH_FAILURES)

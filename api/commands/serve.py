@@ -19,6 +19,9 @@ def serve(
     host: Annotated[str | None, typer.Option("--host", help="Address to listen on. [127.0.0.1]")] = None,
     port: Annotated[int | None, typer.Option("--port", help="Port; 0 takes a free one. [8000]")] = None,
     force: Annotated[bool, typer.Option("--force", help="Listen publicly although there are no keys.")] = False,
+    create: Annotated[
+        bool, typer.Option("--create", help="Make an empty index where there is none, to be filled by uploads.")
+    ] = False,
     index: IndexOption = None,
     collection: CollectionOption = None,
     model: ModelOption = None,
@@ -30,7 +33,7 @@ def serve(
 
     console = Console(as_json, quiet)
     settings = settings_from(index=index, collection=collection, model=model, host=host, port=port)
-    with open_for(settings, console) as opened:
+    with open_for(settings, console, create=create) as opened:
         run_server(opened, settings, console, is_forced=force)
 
 

@@ -15,7 +15,7 @@ from api.jobs.spool import KEPT, Job, Spool, new_job, now
 from api.jobs.writing import alone, data_folder
 from api.serving.keys import tenant_settings
 from api.serving.problems import public_detail
-from core.errors import LimpidError, NotFound
+from core.errors import LimpidError, NotFound, Overloaded
 from core.settings import Settings
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 # Of different tenants, at the same time: each keeps a batch of documents in memory, and the encoder is shared anyway.
 MAX_RUNNING = 4
+MAX_WAITING = 1000  # jobs of one index
 MAX_TRIES = 3  # a job that has ended the process so often isn't begun again
 STOPPED_WITHIN_S = 30.0  # a job stops between two batches; a parser at work may take longer, and is left behind
 OUTCOMES = ("new", "updated", "unchanged", "removed", "failed")  # of documents
@@ -116,7 +117,7 @@ class JobQueue:
         self._stopping = stopping
         self._slots = slots
         self._count = count
-        self.spool = Spool(data_folder(settings) / "jobs")
+        self.spool = Spool(data_folder(settings) / "jobs", settings.min_free_mb)
         self._jobs = {job.id: job for job in self.spool.load()}
         self._progress: dict[str, Progress] = {}
         self._lock = Lock()
@@ -136,7 +137,13 @@ class JobQueue:
             return job, self._progress.get(job_id)
 
     def add(self, job: Job, folder: Path) -> Job:
-        """Do a job whose files are in a folder of the spool, after those that wait; what it needs is on disk then."""
+        """Do a job whose files are in a folder of the spool, after those that wait; what it needs is on disk then.
+
+        Raises `Overloaded` where as many wait as may.
+        """
+        n_waiting = sum(known.state == "waiting" for known in self.all())
+        if n_waiting >= MAX_WAITING:
+            raise Overloaded(f"{n_waiting:,} jobs wait already. Try again later, with more documents to a request.")
         self.spool.add(job, folder)
         with self._lock:
             self._jobs[job.id] = job

@@ -1,4 +1,4 @@
-"""A server's quality reports: made by a process of their own, since serving doesn't import the evaluation, and kept."""
+"""The last quality report of an index, kept; a server's are made by a process of their own, see `ReportProcess`."""
 
 from __future__ import annotations
 
@@ -78,6 +78,48 @@ def kept_report(settings: Settings) -> KeptReport | None:
         return None
 
 
+def named(settings: Settings) -> str:
+    """What a report calls an index: its collection, or its folder without the path to it."""
+    return settings.collection if settings.is_server else Path(settings.index).resolve().name
+
+
+def about(index: Index) -> dict[str, Any]:
+    """What a report has to remember of the index that it is made of, from the moment that it is read."""
+    return {"made": now(), "generation": index.generation, "signature": signature(index)}
+
+
+def begin(settings: Settings) -> Path:
+    """An empty folder for a report of this index, for `keep`. Raises `DependencyError` where none can be made."""
+    root = data_folder(settings) / "report"
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        return Path(tempfile.mkdtemp(dir=root))
+    except OSError as error:
+        raise DependencyError(f"{root} can't be written ({error.strerror}). Set jobs_dir.") from None
+
+
+def keep(settings: Settings, folder: Path, about: dict[str, Any]) -> None:
+    """Put the finished report of a folder in the place of the last one, unless that was made of a later reading.
+
+    Raises `StorageFull` where there is no room for it.
+    """
+    last = kept_report(settings)
+    if last is not None and last.made > about["made"]:
+        shutil.rmtree(folder, ignore_errors=True)
+        return
+    root = folder.parent
+    try:
+        (folder / ABOUT).write_text(json.dumps(about), encoding="utf-8")
+        draft = root / "CURRENT.new"
+        draft.write_text(f"{folder.name}\n", encoding="utf-8")
+        draft.replace(root / "CURRENT")
+    except OSError as error:
+        raise StorageFull(f"The report can't be kept: {error.strerror}. Make room.") from None
+    for other in root.iterdir():
+        if other.is_dir() and other != folder:
+            shutil.rmtree(other, ignore_errors=True)
+
+
 def signature(index: Index) -> str:
     """What changes whenever the documents of an index do, or what they are cut into: SHA-256, in hexadecimal."""
     with index.store.reading():
@@ -92,12 +134,8 @@ class ReportProcess:
         """`settings` are the index' own; `told` gets what is being done, and may raise."""
         self._settings = settings
         self._told = told
-        self._root = data_folder(settings) / "report"
-        try:
-            self._root.mkdir(parents=True, exist_ok=True)
-            self._folder = Path(tempfile.mkdtemp(dir=self._root))
-        except OSError as error:
-            raise DependencyError(f"{self._root} can't be written ({error.strerror}). Set jobs_dir.") from None
+        self._folder = begin(settings)
+        self._is_kept = False
         self._log = (self._folder / "log").open("w+b")
         path = [os.path.abspath(entry) for entry in sys.path]
         self._process = subprocess.Popen(
@@ -121,15 +159,14 @@ class ReportProcess:
         for pipe in (self._process.stdin, self._process.stdout, self._log):
             with suppress(OSError):  # what was on its way to a process that has gone
                 pipe.close()
-        if not self._about.get("kept"):
+        if not self._is_kept:
             shutil.rmtree(self._folder, ignore_errors=True)
 
     def send(self, index: Index) -> None:
         """Give it all chunks of an index with their vectors. Raises `InputError` for an index without chunks."""
         n_chunks = count_chunks(index, "report on")
-        self._about = {"made": now(), "generation": index.generation, "signature": signature(index)}
-        name = self._settings.collection if self._settings.is_server else Path(self._settings.index).resolve().name
-        settings = self._settings.model_copy(update={**_SECRETS, "index": name})
+        self._about = about(index)
+        settings = self._settings.model_copy(update=_SECRETS)
         header = {"settings": settings, "meta": index.meta.to_json(), "generation": index.generation}
         try:
             self._put({**header, "n_chunks": n_chunks})
@@ -152,17 +189,8 @@ class ReportProcess:
             self._listener.join(CHECKED_S)
         if self._process.returncode:
             raise self._failure()
-        try:
-            (self._folder / ABOUT).write_text(json.dumps(self._about), encoding="utf-8")
-            draft = self._root / "CURRENT.new"
-            draft.write_text(f"{self._folder.name}\n", encoding="utf-8")
-            draft.replace(self._root / "CURRENT")
-        except OSError as error:
-            raise StorageFull(f"The report can't be kept: {error.strerror}. Make room.") from None
-        self._about["kept"] = True
-        for folder in self._root.iterdir():
-            if folder.is_dir() and folder != self._folder:
-                shutil.rmtree(folder, ignore_errors=True)
+        keep(self._settings, self._folder, self._about)
+        self._is_kept = True
 
     def _put(self, value: Any) -> None:
         pickle.dump(value, self._process.stdin, pickle.HIGHEST_PROTOCOL)

@@ -1,8 +1,9 @@
-"""What a server's own pages show of a report, made with it: the serving process doesn't import the evaluation."""
+"""A report as it is kept: with what a server's own pages show, since the serving process imports no evaluation."""
 
 from __future__ import annotations
 
 import json
+import shutil
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -10,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from api.fixing import SURE, plan_of, split_places
-from api.jobs.report import MAP, PARTS, PLACES
+from api.jobs.report import MAP, PAGE, PARTS, PLACES, REPORT, begin, keep
+from core.errors import LimpidError
+from core.settings import Settings
 from eval.diagnose import Diagnosis
 from eval.kinds import kind_of
 from eval.page import kinds_of, map_data
@@ -19,9 +22,40 @@ from eval.page.evidence import rows_of
 LISTED = 50  # findings of a kind
 
 
+def keep_made(
+    settings: Settings, about: Mapping[str, Any], report: Mapping[str, Any], page: Path, diagnosis: Diagnosis
+) -> str | None:
+    """Keep a report that was made while this process held the embedded index, for a server's pages, answers and tools.
+
+    `about` is what `api.jobs.report.about` gave when the index was read, `page` where the report was written. Returns
+    why it can't be kept, None where it is; one of an index on a Qdrant server is left to the servers that serve it.
+    """
+    if settings.is_server:
+        return None
+    try:
+        folder = begin(settings)
+        try:
+            shutil.copyfile(page, folder / PAGE)
+            write_parts(report, diagnosis, folder)
+            keep(settings, folder, dict(about))
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+    except LimpidError as error:
+        return str(error)
+    except OSError as error:
+        return f"{settings.index} can't be written: {error.strerror}."
+    return None
+
+
 def write_parts(report: Mapping[str, Any], diagnosis: Diagnosis, folder: Path) -> None:
-    """Write what `findings` and `places` return, and the map as its script takes it, to a folder."""
-    drawn = report["map"] if report["map"] and report["map"]["points"] else None
+    """Write the report as JSON, what `findings` and `places` return, and the map as its script takes it, to a folder.
+
+    A map of documents isn't kept: a server's pages show the chunks that a search has found.
+    """
+    drawn = report["map"]
+    drawn = drawn if drawn and drawn["points"] and drawn["unit"] == "chunks" else None
+    _write(folder / REPORT, report)
     _write(folder / PARTS, findings(report, diagnosis))
     _write(folder / MAP, map_data(report) if drawn else {})
     _write(folder / PLACES, places(drawn) if drawn else {})

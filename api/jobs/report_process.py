@@ -18,7 +18,7 @@ from threading import Thread
 from typing import Any, BinaryIO
 
 from api.console import Console
-from api.jobs.report import PAGE, REPORT
+from api.jobs.report import PAGE
 from api.jobs.report_parts import write_parts
 from api.reporting import diagnose_index, write_report
 from core.fingerprint import Meta
@@ -82,10 +82,9 @@ def main() -> None:
     settings, meta, console = asked["settings"], Meta.from_json(asked["meta"]), Teller(quiet=True, channel=channel)
     embedder = open_model(settings, meta.fingerprint, lambda line: None, meta.projection)
     index = Index(SentChunks(pipe, asked["n_chunks"]), embedder, meta, asked["generation"])  # type: ignore[arg-type]
-    diagnosis = diagnose_index(index, console)
+    diagnosis = diagnose_index(index, settings, console)
     report = write_report(index, settings, console, folder / PAGE, diagnosis)
     write_parts(report, diagnosis, folder)
-    (folder / REPORT).write_text(json.dumps(report, ensure_ascii=False), encoding="utf-8")
 
 
 def _end_with(pipe: int) -> None:

@@ -24,6 +24,7 @@ Kind = Literal["ingest", "report", "fix"]
 State = Literal["waiting", "running", "done", "failed"]
 RECORD, TEXTS = "job.json", "texts.jsonl"
 RECEIVING = "receiving-"
+MEGABYTE = 2**20
 KEPT = 100  # finished jobs of an index; older records are removed
 
 
@@ -73,15 +74,20 @@ class Spool:
     Every method may raise `StorageFull` or `DependencyError`.
     """
 
-    def __init__(self, folder: Path):
-        """Touches nothing."""
+    def __init__(self, folder: Path, min_free_mb: float = 0.0):
+        """Touches nothing. Nothing is received while less than `min_free_mb` are free."""
         self._folder = folder
+        self._min_free_mb = min_free_mb
 
     @contextmanager
     def receiving(self) -> Iterator[Path]:
         """A folder for what is handed over; whatever isn't added in the block is removed."""
         with _told():
             self._folder.mkdir(parents=True, exist_ok=True)
+            free_mb = shutil.disk_usage(self._folder).free / MEGABYTE
+            if free_mb < self._min_free_mb:
+                told = f"{free_mb:,.0f} MB are free for {self._folder}; min_free_mb is {self._min_free_mb:,.0f}"
+                raise StorageFull(f"Nothing can be received: {told}. Make room, or set jobs_dir.")
             folder = Path(tempfile.mkdtemp(prefix=RECEIVING, dir=self._folder))
         try:
             yield folder
@@ -162,9 +168,8 @@ def _told() -> Iterator[None]:
         yield
     except OSError as error:
         kind = StorageFull if error.errno in (errno.ENOSPC, errno.EDQUOT) else DependencyError
-        raise kind(
-            f"A job can't be kept on disk: {error.strerror} ({error.filename}). Make room, or set jobs_dir."
-        ) from None
+        place = f" ({error.filename})" if error.filename else ""
+        raise kind(f"A job can't be kept on disk: {error.strerror}{place}. Make room, or set jobs_dir.") from None
 
 
 def _write(path: Path, job: Job) -> None:

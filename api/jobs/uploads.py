@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO
 
@@ -54,7 +55,7 @@ def _no_file(uri: str) -> str:
 
 # What can be filtered by; how a name may be spelt is described, and checked with all that is said of a document.
 Value = str | bool | int | float | list[str] | None
-METADATA_NAMES: dict[str, JsonValue] = {"propertyNames": {"pattern": "^[A-Za-z_][A-Za-z0-9_]*$"}}
+METADATA_NAMES: dict[str, JsonValue] = {"propertyNames": {"pattern": r"""^[^\s\d"'<>=!(),\\][^\s"'<>=!(),\\]*$"""}}
 
 
 class TextRequest(BaseModel):
@@ -71,7 +72,9 @@ class TextRequest(BaseModel):
         "", max_length=MAX_ADDRESS_CHARACTERS, description="Where it is from, shown with its passages."
     )
     metadata: dict[str, Value] = Field(
-        {}, description="Fields to filter by, under names of letters, digits and _.", json_schema_extra=METADATA_NAMES
+        {},
+        description="Fields to filter by. A name begins with a letter or _ and has no blanks, quotes or <>=!(),.",
+        json_schema_extra=METADATA_NAMES,
     )
 
 
@@ -200,7 +203,8 @@ class _Form:
     def close(self) -> None:
         """Let go of what is open."""
         if self._file is not None:
-            self._file.close()
+            with suppress(OSError):  # on a full disk what is left to write fails anew
+                self._file.close()
 
     def _begin(self) -> None:
         self._disposition = ""

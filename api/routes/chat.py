@@ -14,8 +14,9 @@ from api.chat.errors import upstream_problem
 from api.chat.schemas import ChatAnswer, ChatRequest, Model, Models
 from api.chat.upstream import Upstream, UpstreamFailed
 from api.serving import problems
-from api.serving.tenants import Live
-from core.errors import NotFound
+from api.serving.keys import Key
+from api.serving.tenants import Caller, Live
+from core.errors import Forbidden, NotFound
 
 CLIENT_GONE = 499  # seen by no one but the log
 STREAM_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}  # no proxy holds events back
@@ -29,6 +30,18 @@ async def upstream_of(request: Request) -> Upstream:
 
 
 Configured = Annotated[Upstream, Depends(upstream_of)]
+
+
+def check_may_ask(caller: Key, upstream: Upstream) -> None:
+    """Raises `Forbidden` for a key that may search and not ask, `NotFound` where no language model is configured."""
+    _ = upstream.model
+    if not caller.may(upstream.role):
+        raise Forbidden(
+            f"Asking the language model needs a key with the role {upstream.role}; yours has the role {caller.role}. "
+            "POST /v1/context gives the passages, ready for a prompt."
+        )
+
+
 router = APIRouter()
 
 
@@ -38,8 +51,9 @@ router = APIRouter()
     responses=problems.documented(400, 404, 413, 422, 502, 504) | {200: {"content": EVENTS}},
     summary="Answer a conversation's last question from the documents, with citations (OpenAI-compatible)",
 )
-async def chat(live: Live, upstream: Configured, request: Request, body: ChatRequest) -> Response:
+async def chat(live: Live, caller: Caller, upstream: Configured, request: Request, body: ChatRequest) -> Response:
     """The question is searched, the passages are added, and the configured language model answers; 404 without one."""
+    check_may_ask(caller, upstream)
     try:
         answering = _begun(live, upstream, body) if body.stream else _whole(live, upstream, body)
         return await _unless_gone(request, answering)

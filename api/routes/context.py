@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Literal
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.contexts import find_context
 from api.schemas import MAX_FILTER_CHARACTERS, MAX_QUERY_CHARACTERS, NOT_BLANK, Fusion, Mode
 from api.serving import problems
+from api.serving.answers import json_answer
 from api.serving.tenants import Live
 from search.passages import POOL
 
@@ -115,12 +116,16 @@ router = APIRouter()
 @router.post(
     "/context",
     response_model=ContextAnswer,
-    response_model_exclude_unset=True,
     responses=problems.documented(400, 413, 422),
     summary="Make a context for a language model, within a budget of tokens and ready to be cited",
 )
-def make_context(live: Live, body: ContextRequest) -> dict:
+def make_context(live: Live, body: ContextRequest) -> Response:
     """Take passages by what they are worth until the rendered text fills the budget."""
+    return json_answer(make(live, body))
+
+
+def make(live: Live, body: ContextRequest) -> dict:
+    """The answer in the form of `ContextAnswer`. Raises like `find_context`."""
     wanted = body.model_dump(exclude={"filter", "format"}) | {"where": body.filter, "form": body.format}
     context = live.answer(lambda index, retriever: find_context(index, retriever, live.settings, **wanted))
     return context.to_json()

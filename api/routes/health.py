@@ -11,10 +11,11 @@ from api.serving import problems
 from core.errors import DependencyError
 
 READY_WITHIN_S = 5.0  # probes have less patience than the store's own client
+OPEN: dict[str, list] = {"security": []}  # no key is asked for, whatever holds for the others
 router = APIRouter()
 
 
-@router.get("/healthz", summary="Whether the process lives")
+@router.get("/healthz", summary="Whether the process lives", openapi_extra=OPEN)
 async def healthz() -> Status:
     """Tries nothing."""
     return Status(status="ok")
@@ -24,6 +25,7 @@ async def healthz() -> Status:
     "/readyz",
     responses=problems.documented(503),
     summary="Whether queries can be answered: tries encoder and store",
+    openapi_extra=OPEN,
 )
 async def readyz(request: Request) -> Status:
     """A query is encoded and the store is asked, in five seconds at most."""

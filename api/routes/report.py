@@ -48,7 +48,7 @@ def report(live: Live, accept: Annotated[str, Header(include_in_schema=False)] =
     """Where retrieval on this corpus fails, and what to do. The page needs nothing else and can be saved."""
     kept = kept_report(live.settings)
     if kept is None:
-        raise NotFound("No report was made of this index yet. POST /v1/report makes one, or runs: limpid report.")
+        raise NotFound("No report was made of this index yet. POST /v1/report makes one.")
     if "text/html" in accept:
         return _page(kept)
     is_current = live.answer(lambda index, _: kept.is_of(index))

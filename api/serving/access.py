@@ -44,6 +44,9 @@ HEADERS = {
     "Content-Security-Policy": POLICY,
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "same-origin",
+    # What a key may read is nobody else's, and the next request may find it changed.
+    "Cache-Control": "private, no-cache",
+    "Vary": "Authorization",
 }
 
 

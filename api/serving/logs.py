@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
+import traceback
 import uuid
 from contextvars import ContextVar
 from datetime import UTC, datetime
+from typing import Any
 
 REQUEST_ID = "X-Request-ID"  # the header
 request_id: ContextVar[str] = ContextVar("request_id", default="")
@@ -35,7 +38,21 @@ def install(log_format: str, *, quiet: bool = False) -> None:
     logging.getLogger("limpid").setLevel(logging.WARNING if quiet else logging.INFO)
 
 
-class TextLines(logging.Formatter):
+class _Discreet(logging.Formatter):
+    """Of an exception, where it was raised and its kind; its message may quote a query or a document."""
+
+    def formatException(self, ei: Any) -> str:
+        """The traceback, with messages where LIMPID_DEBUG is set."""
+        if os.environ.get("LIMPID_DEBUG"):
+            return super().formatException(ei)
+        error, raised = ei[1], []
+        while error is not None:
+            raised.append("".join([*traceback.format_tb(error.__traceback__), type(error).__name__]))
+            error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+        return "\n".join(reversed(raised))
+
+
+class TextLines(_Discreet):
     """Lines for people."""
 
     def __init__(self) -> None:
@@ -48,7 +65,7 @@ class TextLines(logging.Formatter):
         return f"{line} [{known}]" if known else line
 
 
-class JsonLines(logging.Formatter):
+class JsonLines(_Discreet):
     """One JSON object a line: `time` (UTC), `level`, `logger`, `message`, `request_id`, and what else was given."""
 
     def format(self, record: logging.LogRecord) -> str:

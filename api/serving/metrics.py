@@ -20,6 +20,7 @@ from prometheus_client import (
 )
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
+from api.chat.upstream import UpstreamFailed
 from api.jobs.queue import OUTCOMES, Jobs
 from api.serving.tenants import Tenants
 from search.stages import STAGES
@@ -59,6 +60,13 @@ class Metrics:
             registry=self.registry,
         )
         self._stages = {stage: stage_s.labels(stage) for stage in STAGES}
+        self._upstream_s = Histogram(
+            "limpid_upstream_seconds",
+            "Time that the language model's server took for an answer, by its outcome.",
+            ["outcome"],
+            buckets=REQUEST_BUCKETS,
+            registry=self.registry,
+        )
         documents = Counter(
             "limpid_ingested_documents", "Documents of ingests, by outcome.", ["outcome"], registry=self.registry
         )
@@ -81,6 +89,22 @@ class Metrics:
             yield
         finally:
             self._stages[name].observe(time.perf_counter() - started)
+
+    @contextmanager
+    def upstream(self) -> Iterator[None]:
+        """Time a call to the language model's server.
+
+        The outcome is `answered`, the status of the failure, or `cancelled`, where the client went away.
+        """
+        started, outcome = time.perf_counter(), "cancelled"
+        try:
+            yield
+            outcome = "answered"
+        except UpstreamFailed as error:
+            outcome = str(error.status)
+            raise
+        finally:
+            self._upstream_s.labels(outcome).observe(time.perf_counter() - started)
 
     def ingested(self, outcome: str, n_documents: int) -> None:
         """Count documents of an ingest by one of `OUTCOMES`."""

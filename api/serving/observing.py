@@ -23,7 +23,7 @@ _logger = logging.getLogger("limpid.access")
 
 
 class Watching:
-    """Times the stages of a search and makes spans of them. See `search.stages.Watch`."""
+    """Times the stages of a search (see `search.stages.Watch`) and other servers' answers, and makes spans of them."""
 
     def __init__(self, metrics: Metrics, tracer: Tracer):
         self._metrics = metrics
@@ -33,6 +33,12 @@ class Watching:
     def __call__(self, stage: str) -> Iterator[None]:
         """Enter when the stage begins, leave when it ends."""
         with self._tracer.stage(stage), self._metrics.stage(stage):
+            yield
+
+    @contextmanager
+    def upstream(self) -> Iterator[None]:
+        """Enter when the language model's server is asked, leave when its answer has come to its end."""
+        with self._tracer.call("language model"), self._metrics.upstream():
             yield
 
 

@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 from api.failures import http_status
 from api.schemas import FieldFault, Problem
 from api.serving.logs import REQUEST_ID, request_id
-from core.errors import Forbidden, InputError, LimpidError, NotFound
+from core.errors import Forbidden, InputError, LimpidError, NotFound, Overloaded
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_S = 5
@@ -53,7 +53,7 @@ def public_detail(error: LimpidError) -> tuple[str, str | None]:
 
     Only messages about the request itself are passed on: the others may name folders and servers.
     """
-    if isinstance(error, InputError | NotFound | Forbidden):
+    if isinstance(error, InputError | NotFound | Forbidden | Overloaded):
         return str(error), None
     reference = uuid.uuid4().urn
     _logger.error("%s: %s: %s", reference, type(error).__name__, error)
@@ -93,7 +93,9 @@ def _fault(fault: dict) -> FieldFault:
         return FieldFault(field="body", message=f"not JSON ({fault['ctx']['error']} at character {place[-1] + 1})")
     if len(place) == 1:  # the body as a whole
         return FieldFault(field="body", message="send a JSON object, with Content-Type: application/json")
-    return FieldFault(field=".".join(map(str, place[1:])), message=fault["msg"])
+    is_blank = fault["type"] == "string_pattern_mismatch" and fault["ctx"]["pattern"] == r"\S"
+    message = "It is blank; write something that can be seen" if is_blank else fault["msg"]
+    return FieldFault(field=".".join(map(str, place[1:])), message=message)
 
 
 async def _http(request: Request, error: HTTPException) -> JSONResponse:
@@ -108,7 +110,8 @@ async def _http(request: Request, error: HTTPException) -> JSONResponse:
 
 async def _unexpected(request: Request, error: Exception) -> JSONResponse:
     reference = uuid.uuid4().urn
-    _logger.error("%s: %s %s failed: %r", reference, request.method, request.url.path, error)
+    _logger.error("%s: %s; where, it says below", reference, type(error).__name__)  # no address: it may name a document
     detail = "The server failed unexpectedly. Its log tells the operator why; quote the instance given here."
-    headers = {REQUEST_ID: request_id.get()}  # this is answered outside all middleware
+    # This is answered outside all middleware, and the server closes the connection behind it.
+    headers = {REQUEST_ID: request_id.get(), "Connection": "close"}
     return problem(500, HTTPStatus(500).phrase, detail, instance=reference, headers=headers)

@@ -74,7 +74,7 @@ class OpenSource:
 
     def search(self, body: dict[str, Any]) -> dict[str, Any]:
         """See `Source`."""
-        return search.search(self._live, SearchRequest(**body))
+        return search.find(self._live, SearchRequest(**body))
 
     def similar(self, body: dict[str, Any]) -> dict[str, Any]:
         """See `Source`."""
@@ -82,7 +82,7 @@ class OpenSource:
 
     def context(self, body: dict[str, Any]) -> dict[str, Any]:
         """See `Source`."""
-        return context.make_context(self._live, context.ContextRequest(**body))
+        return context.make(self._live, context.ContextRequest(**body))
 
     def document(self, document_id: str, *, chunks: bool = False) -> dict[str, Any]:
         """See `Source`."""

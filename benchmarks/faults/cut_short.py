@@ -8,6 +8,7 @@ from itertools import groupby
 
 import numpy as np
 
+from benchmarks.faults.calibration import Claims
 from benchmarks.faults.found import Found
 from benchmarks.faults.material import Material
 from core.embed import Embedder
@@ -40,6 +41,9 @@ def plant_cut_short(material: Material, encoder: Embedder) -> Iterator[Found]:
             np.array([-_share(whole)] + ([-_share(own)] if own.numbers["bands"] else [])),
             float(bool(cut.flags)),
             float(np.mean(alarms)),
+            claims=Claims.of(
+                (finding.flags[0].confidence, finding is cut) for finding in (cut, whole, own) if finding.flags
+            ),  # a finding's flags stand or fall together
         )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from benchmarks.faults.calibration import Claims
 from benchmarks.learning import auroc
 
 FALSE_ALARMS = 0.05
@@ -16,7 +17,10 @@ COLUMNS = ("auroc", "average_precision", "recall", "flagged", "false_alarms")
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What the diagnosis made of one planting: scores of what holds the fault, chunks or corpora, and of the rest."""
+    """What the diagnosis made of one planting: scores of what holds the fault, chunks or corpora, and of the rest.
+
+    `claims` are its flags with their confidences.
+    """
 
     fault: str
     collection: str
@@ -25,6 +29,13 @@ class Found:
     planted_flagged: float
     clean_flagged: float
     extra: dict[str, float] | None = None
+    claims: Claims | None = None
+
+    @property
+    def check(self) -> str:
+        """The fault without its strength; muddy chunks are three faults."""
+        parts = self.fault.split(", ")
+        return ", ".join(parts[:2]) if parts[0] == "muddy" else parts[0]
 
     @classmethod
     def scored(
@@ -37,6 +48,7 @@ class Found:
         *,
         sign: int = 1,
         is_control: np.ndarray | None = None,
+        claims: Claims | None = None,
     ) -> Found | None:
         """By the scores of every chunk; `columns` name its score and its flag. None where nothing planted has one."""
         scores = sign * np.array([np.nan if row[columns[0]] is None else row[columns[0]] for row in rows], dtype=float)
@@ -46,7 +58,7 @@ class Found:
         if not planted.any() or not clean.any():
             return None
         rates = float(flagged[planted].mean()), float(flagged[clean].mean())
-        return cls(fault, collection, scores[planted], scores[clean], *rates)
+        return cls(fault, collection, scores[planted], scores[clean], *rates, claims=claims)
 
     def numbers(self) -> dict[str, float]:
         """AUROC, average precision at 10% prevalence, recall at 5% false alarms, and the product's own flags."""

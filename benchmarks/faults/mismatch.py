@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.faults.calibration import Claims
 from benchmarks.figures import Figure
 from benchmarks.fusion import COEFFICIENTS, PRIOR, RIDGE
 from benchmarks.invented import write_invented
@@ -16,7 +17,7 @@ from benchmarks.judged import JUDGED, family_of, ingested
 from benchmarks.learning import auroc, ridge
 from benchmarks.pools import Collection, curve, feature_rows
 from core.embed import Embedder
-from eval.diagnose.mismatch import BROKEN_RATIO, QueryEvidence, find_mismatch
+from eval.diagnose.mismatch import BROKEN_RATIO, CONFIDENCE, QueryEvidence, find_mismatch
 from eval.sample import Sample, collect
 from search.fusion import FUSIONS
 from search.tuning import CurveModel, load_model
@@ -138,6 +139,15 @@ def _variant(one: _Studied, model: CurveModel | None, encoder: Embedder) -> Vari
 def _told(one: _Studied, encoder: Embedder, queries: QueryEvidence | None = None) -> Told:
     told = find_mismatch(one.sample, encode=encoder.encode_queries, queries=queries).numbers["mismatch"]
     return Told(told["score"], told["expected_gap"], told["verdict"])
+
+
+def claims(variants: Sequence[Variant]) -> Iterator[tuple[str, str, Claims]]:
+    """What is called broken, from the corpus alone and with queries: is it?"""
+    for one in variants:
+        for basis, label in (("corpus", "corpus alone"), ("queries", f"with {N_ASKED} queries")):
+            told = getattr(one, basis)
+            called = told is not None and told.verdict == "broken"
+            yield f"domain mismatch, {label}", one.name, Claims.of([(CONFIDENCE, one.is_broken)] * called)
 
 
 def figures(variants: Sequence[Variant]) -> list[Figure]:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.faults import geometry, texts
+from benchmarks.faults.calibration import Claims
 from benchmarks.faults.found import Found
 from benchmarks.faults.material import Material
 from core.embed import Embedder
@@ -49,29 +50,38 @@ def plant_single(material: Material, materials: Sequence[Material], encoder: Emb
 
 
 def _texts(material: Material, encoder: Embedder) -> Iterator[Found | None]:
-    encode, name, columns = encoder.encode_documents, material.name, ("score", "flagged")
+    encode, name = encoder.encode_documents, material.name
     own = ~texts.copied(material.sample)
     for seed in SEEDS:
         for label, n_templates in TEMPLATES.items():
             planted, at = texts.with_templates(material, n_templates, encode, seed)
-            rows = find_duplicates(planted).scores["duplicate"]
-            yield Found.scored(f"duplicates, {label}", name, rows, columns, at, is_control=own)
+            yield _duplicates(f"duplicates, {label}", name, planted, at, own)
         for label, changed in CHANGED.items():
             planted, at = texts.with_copies(material, changed, seed)
-            rows = find_duplicates(planted).scores["duplicate"]
-            yield Found.scored(f"duplicates, {label}", name, rows, columns, at, is_control=own)
+            yield _duplicates(f"duplicates, {label}", name, planted, at, own)
     for label, share in FOOTERS.items():
         yield _boilerplate(f"boilerplate, {label}", name, texts.with_footer(material, share, encode, 0)[0])
 
 
+def _duplicates(fault: str, name: str, planted: Sample, at: np.ndarray, own: np.ndarray) -> Found | None:
+    finding = find_duplicates(planted)
+    claims = Claims.about(finding, planted, "duplicate", at, own)
+    rows = finding.scores["duplicate"]
+    return Found.scored(fault, name, rows, ("score", "flagged"), at, is_control=own, claims=claims)
+
+
 def _boilerplate(fault: str, name: str, planted: Sample) -> Found:
     """The footer's sentences, and as controls all other distinct ones: is there a flag that tells them?"""
-    told = [line.rstrip("…") for flag in find_boilerplate(planted).flags for line in flag.evidence["sentences"]]
+    flags = find_boilerplate(planted).flags
+    lines_of = [[line.rstrip("…") for line in flag.evidence["sentences"]] for flag in flags]
+    told = [line for lines in lines_of for line in lines]
+    is_footer = [any(text.startswith(line) for line in lines for text in texts.FOOTER) for lines in lines_of]
+    claims = Claims.of(zip((flag.confidence for flag in flags), is_footer, strict=True))
     sentences = {" ".join(text.split()) for i in range(len(planted)) for text in planted.sentence_texts(i)}
     footer = np.array([float(any(text.startswith(line) for line in told)) for text in texts.FOOTER])
     rest = np.zeros(len(sentences - set(texts.FOOTER)))
     rest[: sum(not any(text.startswith(line) for text in texts.FOOTER) for line in told)] = 1
-    return Found(fault, name, footer, rest, float(footer.mean()), float(rest.mean()))
+    return Found(fault, name, footer, rest, float(footer.mean()), float(rest.mean()), claims=claims)
 
 
 def _places(name: str, sample: Sample, others: Sequence[Sample]) -> Iterator[Found | None]:
@@ -79,16 +89,22 @@ def _places(name: str, sample: Sample, others: Sequence[Sample]) -> Iterator[Fou
         for label, n_listed in LISTED.items():
             planted, at = geometry.with_hubs(sample, n_listed, seed)
             is_hub = at & (geometry.occurrence(planted) >= HUB)
-            rows = find_hubs(planted).scores["hub"]
-            yield Found.scored(f"hubs, {label}", name, rows, ("count", "flagged"), is_hub, is_control=~at)
+            found = find_hubs(planted)
+            claims = Claims.about(found, planted, "hub", is_hub, ~at)
+            rows, columns = found.scores["hub"], ("count", "flagged")
+            yield Found.scored(f"hubs, {label}", name, rows, columns, is_hub, is_control=~at, claims=claims)
         for cosine in CROWDS:
             planted, at = geometry.with_crowd(sample, cosine, seed)
-            rows = find_density(planted).scores["density"]
-            yield Found.scored(f"crowded region, cosine {cosine}", name, rows, ("crowded_score", "crowded"), at)
+            found = find_density(planted)
+            claims = Claims.about(found, planted, "crowded_region", at)
+            rows, columns = found.scores["density"], ("crowded_score", "crowded")
+            yield Found.scored(f"crowded region, cosine {cosine}", name, rows, columns, at, claims=claims)
         if others:
             planted, at = geometry.with_strangers(sample, others, seed)
-            rows = find_density(planted).scores["density"]
-            yield Found.scored("sparse region", name, rows, ("sparse_score", "sparse"), at, sign=-1)
+            found = find_density(planted)
+            claims = Claims.about(found, planted, "sparse_region", at)
+            rows, columns = found.scores["density"], ("sparse_score", "sparse")
+            yield Found.scored("sparse region", name, rows, columns, at, sign=-1, claims=claims)
 
 
 def _terms(material: Material, encoder: Embedder) -> Found | None:
@@ -103,7 +119,9 @@ def _terms(material: Material, encoder: Embedder) -> Found | None:
         {"score": float(rank), "flagged": term in listed} for term, rank in zip(holders, alone.tolist(), strict=True)
     ]
     is_lost = np.array(ranks) > FOUND_WITHIN
-    return Found.scored("unplaceable terms", material.name, rows, ("score", "flagged"), is_lost)
+    lost = dict(zip(holders, is_lost.tolist(), strict=True))
+    claims = Claims.of((flag.confidence, lost[flag.subject]) for flag in finding.flags if flag.subject in lost)
+    return Found.scored("unplaceable terms", material.name, rows, ("score", "flagged"), is_lost, claims=claims)
 
 
 def _merged(name: str, sample: Sample) -> Iterator[Found]:
@@ -117,6 +135,7 @@ def _merged(name: str, sample: Sample) -> Iterator[Found]:
     unplanted = np.array([_first(clean)["score"]])
     for label, share in SHARES.items():
         first, scores, flagged = [], [], []
+        judged = [(flag.confidence, False) for flag in clean.flags]
         for seed in MERGES:
             pair = pairs[int(np.random.default_rng(seed).integers(len(pairs)))]
             planted, moved = geometry.merged(sample, topics, pair, share, seed)
@@ -125,9 +144,11 @@ def _merged(name: str, sample: Sample) -> Iterator[Found]:
             first.append(_is_planted(planted, moved, topics == pair[0], best["misplaced_ids"]))
             scores.append(best["score"])
             flagged.append(float(bool(finding.flags)))
+            for flag, told in zip(finding.flags, finding.numbers["most_confused_pairs"], strict=False):  # same order
+                judged.append((flag.confidence, _is_planted(planted, moved, topics == pair[0], told["misplaced_ids"])))
         extra = {"planted pair ranked first": float(np.mean(first))}
         rates = float(np.mean(flagged)), alarm
-        yield Found(f"merged topics, {label}", name, np.array(scores), unplanted, *rates, extra)
+        yield Found(f"merged topics, {label}", name, np.array(scores), unplanted, *rates, extra, Claims.of(judged))
 
 
 def _first(finding: Finding) -> Mapping[str, Any]:
@@ -146,7 +167,7 @@ def _is_planted(sample: Sample, moved: np.ndarray, hosts: np.ndarray, ids: Seque
 
 
 def _collapse(name: str, sample: Sample) -> Iterator[Found]:
-    clean = [find_dimension_collapse(sample, seed).numbers["components_90"] for seed in SEEDS]
+    clean = [find_dimension_collapse(sample, seed) for seed in SEEDS]
     alarm = float(bool(find_dimension_collapse(sample).flags))
     for label, strength in STRENGTHS.items():
         findings = [
@@ -154,4 +175,7 @@ def _collapse(name: str, sample: Sample) -> Iterator[Found]:
         ]
         scores = -np.array([finding.numbers["components_90"] for finding in findings], dtype=float)
         flagged = float(np.mean([bool(finding.flags) for finding in findings]))
-        yield Found(f"collapse, {label}", name, scores, -np.array(clean, dtype=float), flagged, alarm)
+        judged = [(flag.confidence, True) for finding in findings for flag in finding.flags]
+        judged += [(flag.confidence, False) for finding in clean for flag in finding.flags]
+        components = -np.array([finding.numbers["components_90"] for finding in clean], dtype=float)
+        yield Found(f"collapse, {label}", name, scores, components, flagged, alarm, claims=Claims.of(judged))

@@ -21,6 +21,7 @@ from eval.diagnose.mismatch import QueryEvidence, find_mismatch
 from eval.diagnose.muddy import find_muddy
 from eval.diagnose.terms import find_unplaceable
 from eval.diagnose.truncation import find_truncated
+from eval.recall import Recall, compute
 from eval.sample import Sample
 
 __all__ = ["Diagnosis", "Finding", "QueryEvidence", "diagnose", "write_scores"]
@@ -65,13 +66,15 @@ def diagnose(
     progress: Progress | None = None,
     pieces: Pieces | None = None,
     queries: QueryEvidence | None = None,
+    recall: Recall = compute,
 ) -> Diagnosis:
     """Flags, corpus numbers and per-chunk scores; the same sample and seed give the same diagnosis.
 
     `encode(texts)` gives query vectors, float, shape (n, dim): the mismatch check then asks as a user would; without
     it, stored sentence vectors stand in. `pieces(texts)` says how many pieces the encoder's tokenizer makes of each
     text; without either, unplaceable terms aren't looked for. `queries` is what real ones say of the model.
-    `progress(name, done, total)` is called before each check and at the end.
+    `progress(name, done, total)` is called before each check and at the end. `recall` may know the findings of an
+    earlier run on the same sample.
     """
     checks: dict[str, Callable[[], Finding]] = {
         "truncation": lambda: find_truncated(sample, seed, encode, pieces),
@@ -85,11 +88,14 @@ def diagnose(
         "terms": lambda: find_unplaceable(sample, seed, encode, pieces),
         "mismatch": lambda: find_mismatch(sample, seed, encode, queries),
     }
+    key = f"{sample.digest()} {seed} {encode is None} {pieces is None}"
+    asked = " " + queries.gaps.astype(np.float64).tobytes().hex() if queries else ""
     findings: dict[str, Finding] = {}
     for done, (name, check) in enumerate(checks.items()):
         if progress:
             progress(name, done, len(checks))
-        findings[name] = check()
+        made = recall(name, key + asked * (name == "mismatch"), lambda check=check: check().to_json())
+        findings[name] = Finding.from_json(made)
     if progress:
         progress("done", len(checks), len(checks))
     corpus: dict[str, object] = {

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from typing import Any, Self
 
 from core.types import Chunk, Flag
 
@@ -20,6 +21,15 @@ class Finding:
     flags: tuple[Flag, ...] = ()
     numbers: Mapping[str, object] = field(default_factory=dict)
     scores: Mapping[str, Sequence[Mapping[str, object]]] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """As values that JSON can hold, NumPy's numbers apart."""
+        return {"flags": [asdict(flag) for flag in self.flags], "numbers": self.numbers, "scores": self.scores}
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> Self:
+        """What `to_json` gave, with lists where there were tuples."""
+        return cls(tuple(Flag(**flag) for flag in stored["flags"]), stored["numbers"], stored["scores"])
 
 
 def shown_members(chunks: Sequence[Chunk]) -> list[dict[str, str]]:

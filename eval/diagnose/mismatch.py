@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from core.types import Flag
 from eval.diagnose.finding import Finding
 from eval.diagnose.understanding import Understanding, find_understanding
+from eval.draws import drawn, own_draws
 from eval.sample import Sample, normalized
 from eval.significance import Interval, bootstrap_interval
 from eval.words import words_of
@@ -79,7 +81,7 @@ def find_mismatch(
     Without `encode` stored sentence vectors ask, score is dense / lexical, and "healthy" is never said of documents
     with titles: their sentences carry a share of it, which leads back to them.
     """
-    held_out = _hold_out(sample, np.random.default_rng(seed), encode)
+    held_out = _hold_out(sample, seed, encode)
     known = find_understanding(sample, encode, seed) if encode else None
     asked = queries if queries is not None and len(queries.gaps) else None
     verdict = _verdict(held_out, known, asked, seed)
@@ -133,8 +135,8 @@ def _says(interval: Interval, limit: float) -> str:
     return "broken" if interval.high < limit else "healthy" if interval.low > limit else "unsure"
 
 
-def _hold_out(sample: Sample, rng: np.random.Generator, encode: Encode | None) -> _HeldOut | None:
-    searched, held_out = _choose(sample, rng)
+def _hold_out(sample: Sample, seed: int, encode: Encode | None) -> _HeldOut | None:
+    searched, held_out = _choose(sample, seed)
     if len(held_out) < MIN_QUERIES:
         return None
     texts = {i: sample.sentence_texts(i)[j] for i, j in held_out.items()}
@@ -148,21 +150,19 @@ def _hold_out(sample: Sample, rng: np.random.Generator, encode: Encode | None) -
     )
 
 
-def _choose(sample: Sample, rng: np.random.Generator) -> tuple[list[int], dict[int, int]]:
+def _choose(sample: Sample, seed: int) -> tuple[list[int], dict[int, int]]:
     """The chunks to rank, and for each that asks, the place of its held-out sentence."""
-    eligible = np.array(
-        [i for i, chunk in enumerate(sample.chunks) if len(chunk.sentences) >= MIN_SENTENCES], dtype=int
-    )
-    chosen = np.sort(rng.choice(eligible, min(N_QUERIES, len(eligible)), replace=False)) if len(eligible) else eligible
+    place_of = {chunk.id: i for i, chunk in enumerate(sample.chunks) if chunk.sentences}
+    eligible = (name for name, i in place_of.items() if len(sample.chunks[i].sentences) >= MIN_SENTENCES)
     held_out = {}
-    for i in chosen.tolist():
-        long_enough = [j for j, text in enumerate(sample.sentence_texts(i)) if len(words_of(text)) >= MIN_QUERY_WORDS]
+    for name in sorted(drawn(eligible, N_QUERIES, seed), key=place_of.__getitem__):
+        texts = sample.sentence_texts(place_of[name])
+        long_enough = [j for j, text in enumerate(texts) if len(words_of(text)) >= MIN_QUERY_WORDS]
         if long_enough:
-            held_out[i] = long_enough[int(rng.integers(len(long_enough)))]
-    others = np.array([i for i, chunk in enumerate(sample.chunks) if i not in held_out and chunk.sentences], dtype=int)
-    n_others = min(len(others), N_SEARCHED - len(held_out))
-    drawn = rng.choice(others, n_others, replace=False).tolist() if n_others > 0 else []
-    return sorted([*held_out, *drawn]), held_out
+            held_out[place_of[name]] = own_draws(name, seed).choice(long_enough)
+    others = (name for name, i in place_of.items() if i not in held_out)
+    beside = [place_of[name] for name in drawn(others, N_SEARCHED - len(held_out), seed)]
+    return sorted([*held_out, *beside]), held_out
 
 
 def _means(sample: Sample, searched: list[int], held_out: dict[int, int]) -> NDArray[np.float32]:
@@ -183,7 +183,8 @@ def _lexical_scores(
         texts = sample.sentence_texts(i)
         documents.append([word for j, text in enumerate(texts) if j != held_out.get(i) for word in words_of(text)])
     scorer = BM25Okapi(documents)
-    return np.stack([scorer.get_scores(words_of(query)) for query in queries])
+    of_word = cache(lambda word: scorer.get_scores([word]))  # a query's score is the sum over its words
+    return np.stack([np.sum([of_word(word) for word in words_of(query)], axis=0) for query in queries])
 
 
 def _reciprocal_log_rank(scores: NDArray[np.floating], own: NDArray[np.int64]) -> NDArray[np.float64]:

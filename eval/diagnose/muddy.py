@@ -77,7 +77,7 @@ def find_muddy(sample: Sample, seed: int = 0, model: Model | None = None) -> Fin
 
 
 def muddy_features(sides: Sides) -> NDArray[np.float64]:
-    """Each feature of the sides against its peers, and the log of the number of sentences, shape (n_scored, 9)."""
+    """Each feature of the sides against its peers, and the log of the number of sentences, shape (n_scored, 10)."""
     return np.hstack([robust_z(sides.features, sides.n_sentences), np.log(sides.n_sentences)[:, None]])
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,9 +21,10 @@ N_NEIGHBOURS = 10
 N_OWN = 3  # nearest chunks that a side's fit to a document is read from
 CHUNKS_AT_ONCE = 2000
 SMALLEST = 1e-9
+LEAST_BETWEEN = 1e-4  # of the variance within chunks
 NAMES = (
     "contrast", "whitened contrast", "cosine", "whitened cosine", "shared words", "shared neighbours",
-    "fit to the document", "nearer to another document",
+    "fit to the document", "nearer to another document", "likelihood ratio",
 )  # fmt: skip
 
 
@@ -31,7 +33,7 @@ class Sides:
     """The best two-way split of every chunk that has one; all arrays begin with (n_scored,).
 
     `chunks`: their places in the sample. `n_sentences`, and `left`: how many of them the left side has. `features`:
-    float64, (n_scored, 8), in the order of `NAMES`, each the higher the less the sides belong together, NaN where it
+    float64, (n_scored, 9), in the order of `NAMES`, each the higher the less the sides belong together, NaN where it
     can't be told. `contrast` is the Ward contrast itself.
     """
 
@@ -40,6 +42,18 @@ class Sides:
     left: NDArray[np.int64]
     contrast: NDArray[np.float64]
     features: NDArray[np.float64]
+
+
+class Spaces(NamedTuple):
+    """What sentences of a corpus are seen against; `whiten` also turns them to the axes along which chunks differ.
+
+    `center`: the mean sentence, float32, (dim,). `whiten`: float32, (dim, dim); whitened sentences vary by 1 within
+    their chunks along every axis. `between`: variance of chunks along these axes, float32, (dim,), positive.
+    """
+
+    center: NDArray[np.float32]
+    whiten: NDArray[np.float32]
+    between: NDArray[np.float32]
 
 
 def find_sides(sample: Sample, seed: int = 0) -> Sides:
@@ -55,30 +69,34 @@ def find_sides(sample: Sample, seed: int = 0) -> Sides:
     negated. shared words: their tf-idf cosine, negated. shared neighbours: how near each side is to the 10 nearest
     chunks of the other, as a share of how near that one is, negated. fit to the document: the lower of the sides'
     mean cosines to the 3 nearest other chunks of their document, negated; nearer to another document: the same less
-    that to the 3 nearest chunks of other documents, negated. Where the two spaces divide a chunk differently, the
-    place is the one at which the sum of both contrasts, each as a share of its highest, is highest.
+    that to the 3 nearest chunks of other documents, negated. likelihood ratio: the highest of `likelihood_profile`.
+    A chunk is divided where the sum of three profiles is highest: both contrasts, as shares of their highest, and the
+    likelihood ratio, between its lowest and highest.
     """
     members = np.array([i for i, chunk in enumerate(sample.chunks) if len(chunk.sentences) >= MIN_SENTENCES], dtype=int)
     if not len(members):
         none = np.zeros(0, dtype=np.int64)
         return Sides(none, none, none, np.zeros(0), np.zeros((0, len(NAMES))))
-    center, whiten = _spaces(sample, members)
-    references = _References(sample, center, seed)
+    spaces = _spaces(sample, members)
+    references = _References(sample, spaces.center, seed)
     features = np.full((len(members), len(NAMES)), np.nan)
     left, contrast = np.zeros(len(members), dtype=np.int64), np.zeros(len(members))
     n_sentences = np.array([len(sample.chunks[i].sentences) for i in members])
     for rows in _batches(n_sentences):
         chunks = members[rows]
-        vectors = np.stack([np.asarray(sample.sentence_vectors[i], dtype=np.float32) for i in chunks]) - center
+        vectors = np.stack([np.asarray(sample.sentence_vectors[i], dtype=np.float32) for i in chunks]) - spaces.center
         words = [[len(WORDS.findall(text)) for text in sample.sentence_texts(i)] for i in chunks]
         weights = np.sqrt(np.maximum(words, 1))
-        plain, white = ward_profile(vectors, weights), ward_profile(vectors @ whiten, weights)
-        shares = [profile / np.maximum(profile.max(axis=1, keepdims=True), SMALLEST) for profile in (plain, white)]
-        left[rows] = 1 + np.round(shares[0] + shares[1], 6).argmax(axis=1)
+        whitened = vectors @ spaces.whiten
+        plain, white = ward_profile(vectors, weights), ward_profile(whitened, weights)
+        ratio = likelihood_profile(whitened, weights, spaces.between)
+        least = ratio.min(axis=1, keepdims=True)
+        votes = sum(_share(profile) for profile in (plain, white, ratio - least))
+        left[rows] = 1 + np.round(votes, 6).argmax(axis=1)
         contrast[rows] = plain.max(axis=1)
         is_left = np.arange(vectors.shape[1]) < left[rows][:, None]
         one, other = (normalized(np.einsum("ij,ijd->id", weights * side, vectors)) for side in (is_left, ~is_left))
-        white_one, white_other = (normalized(side @ whiten) for side in (one, other))
+        white_one, white_other = (normalized(side @ spaces.whiten) for side in (one, other))
         features[rows] = np.stack(
             [
                 np.log(np.maximum(contrast[rows], SMALLEST)),
@@ -88,6 +106,7 @@ def find_sides(sample: Sample, seed: int = 0) -> Sides:
                 np.full(len(rows), np.nan),
                 -references.shared(one, other, chunks),
                 *references.fits(one, other, chunks),
+                ratio.max(axis=1),
             ],
             axis=1,
         )
@@ -101,13 +120,39 @@ def ward_profile(vectors: NDArray[np.float32], weights: NDArray[np.float64]) -> 
     `vectors`: float32, (m, n, dim); `weights`: (m, n), positive. Ward (1963): the rise of the within-group sum of
     squares when two groups are joined, w_L·w_R / w · ‖mean_L - mean_R‖², with weights divided by their mean.
     """
-    weights = weights / weights.mean(axis=1, keepdims=True)
-    sums = np.cumsum(vectors * weights[:, :, None].astype(np.float32), axis=1)
-    left_weight = np.cumsum(weights, axis=1)[:, :-1]
-    right_weight = weights.sum(axis=1, keepdims=True) - left_weight
-    left = sums[:, :-1] / left_weight[:, :, None]
-    right = (sums[:, -1:] - sums[:, :-1]) / right_weight[:, :, None]
-    return left_weight * right_weight / weights.sum(axis=1, keepdims=True) * ((left - right) ** 2).sum(axis=2)
+    left, right, left_weight, right_weight = _means(vectors, weights)
+    harmonic = (left_weight * right_weight / (left_weight + right_weight))[:, :, 0]
+    return harmonic * ((left - right) ** 2).sum(axis=2)
+
+
+def likelihood_profile(
+    whitened: NDArray[np.float32], weights: NDArray[np.float64], between: NDArray[np.float32]
+) -> NDArray[np.float64]:
+    """How much likelier the sides of every contiguous split are those of two chunks than of one; shape (m, n - 1).
+
+    The log of the likelihood ratio of the two-covariance model (Brümmer and de Villiers 2010): along each axis a chunk
+    has a mean drawn from N(0, `between`), and a side of n sentences the mean of n draws from N(the chunk's mean, 1). A
+    side counts as many sentences as it weighs, weights divided by their mean. Arguments as for `ward_profile`.
+    """
+    left, right, left_weight, right_weight = _means(whitened, weights)
+    of_left, of_right = between + 1 / left_weight, between + 1 / right_weight
+    apart, together = of_left * of_right, of_left * of_right - between**2
+    one = np.log(together) + (of_right * left**2 - 2 * between * left * right + of_left * right**2) / together
+    two = np.log(apart) + left**2 / of_left + right**2 / of_right
+    return (one - two).sum(axis=2, dtype=np.float64) / 2
+
+
+def _means(vectors: NDArray[np.float32], weights: NDArray[np.float64]) -> tuple[NDArray[np.float32], ...]:
+    """Of the left and right side of every split: the mean vectors, (m, n - 1, dim), and weights, (m, n - 1, 1)."""
+    weights = (weights / weights.mean(axis=1, keepdims=True))[:, :, None].astype(np.float32)
+    sums, weight = np.cumsum(vectors * weights, axis=1), np.cumsum(weights, axis=1)
+    left_weight, right_weight = weight[:, :-1], weight[:, -1:] - weight[:, :-1]
+    return sums[:, :-1] / left_weight, (sums[:, -1:] - sums[:, :-1]) / right_weight, left_weight, right_weight
+
+
+def _share(profile: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Of the highest value of each row."""
+    return profile / np.maximum(profile.max(axis=1, keepdims=True), SMALLEST)
 
 
 def _batches(n_sentences: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
@@ -118,10 +163,11 @@ def _batches(n_sentences: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
         yield from (rows[start : start + at_once] for start in range(0, len(rows), at_once))
 
 
-def _spaces(sample: Sample, members: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """The mean sentence, float32 (dim,), and the matrix that whitens, float32 (dim, dim)."""
+def _spaces(sample: Sample, members: NDArray[np.int64]) -> Spaces:
+    """Measured on the chunks in `members`."""
     dim = sample.vectors.shape[1]
     total, n = np.zeros(dim), 0
+    means = np.empty((len(members), dim))
     covariance, freedom = np.zeros((dim, dim)), 0
     for start in range(0, len(members), CHUNKS_AT_ONCE):
         parts = [
@@ -129,13 +175,19 @@ def _spaces(sample: Sample, members: NDArray[np.int64]) -> tuple[NDArray[np.floa
         ]
         total += np.sum([part.sum(axis=0) for part in parts], axis=0)
         n += sum(map(len, parts))
+        means[start : start + len(parts)] = [part.mean(axis=0) for part in parts]
         deviations = np.concatenate([part - part.mean(axis=0) for part in parts])
         covariance += deviations.T @ deviations
         freedom += len(deviations) - len(parts)
     covariance /= max(1, freedom)
     shrunk = (1 - SHRUNK) * covariance + SHRUNK * max(np.trace(covariance) / dim, SMALLEST) * np.eye(dim)
     values, axes = np.linalg.eigh(shrunk)
-    return (total / n).astype(np.float32), ((axes / np.sqrt(values)) @ axes.T).astype(np.float32)
+    whiten = axes / np.sqrt(values)
+    spread = (means - total / n) @ whiten
+    by_chance = np.mean([1 / len(sample.chunks[i].sentences) for i in members])  # means of so few sentences vary so far
+    between, turn = np.linalg.eigh(spread.T @ spread / len(spread) - by_chance * np.eye(dim))
+    found = total / n, whiten @ turn, np.maximum(between, LEAST_BETWEEN)
+    return Spaces(*(array.astype(np.float32) for array in found))
 
 
 class _References:

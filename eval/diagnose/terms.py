@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from core.types import Flag
 from eval.diagnose.finding import Finding, opening
+from eval.draws import drawn
 from eval.sample import Sample, normalized
 
 TERM = re.compile(r"[^\W_]+(?:[-_.:/][^\W_]+)*")
@@ -47,15 +48,14 @@ def find_unplaceable(
     holders = _rare_terms(sample)
     terms = sorted(holders)
     n_pieces = np.asarray(pieces(terms), dtype=int)
-    rng = np.random.default_rng(seed)
-    broken = _drawn([term for term, n in zip(terms, n_pieces, strict=True) if n >= MIN_PIECES], N_ASKED, rng)
-    ordinary = _drawn([term for term, n in zip(terms, n_pieces, strict=True) if n <= ORDINARY_PIECES], N_ORDINARY, rng)
+    of_term = dict(zip(terms, n_pieces.tolist(), strict=True))
+    broken = sorted(drawn((term for term, n in of_term.items() if n >= MIN_PIECES), N_ASKED, seed))
+    ordinary = sorted(drawn((term for term, n in of_term.items() if n <= ORDINARY_PIECES), N_ORDINARY, seed))
     if len(ordinary) < MIN_ASKED or not broken:
         note = f"Nothing to judge: {len(broken)} terms in {MIN_PIECES} pieces or more, {len(ordinary)} in one."
         return Finding(numbers=unjudged | {"note": note})
     found = dict(zip(broken, term_ranks(sample, broken, holders, encode), strict=True))
     usual = float(np.mean(term_ranks(sample, ordinary, holders, encode) <= FOUND_WITHIN))
-    of_term = dict(zip(terms, n_pieces.tolist(), strict=True))
     lost = sorted((term for term in broken if found[term] > FOUND_WITHIN), key=lambda term: (-of_term[term], term))
     return Finding(
         flags=tuple(_flag(sample, term, holders[term], of_term[term], found[term], usual) for term in lost[:SHOWN]),
@@ -82,10 +82,6 @@ def _rare_terms(sample: Sample) -> dict[str, list[int]]:
                 if len(held) <= MAX_HOLDERS:
                     held.append(i)
     return {term: held for term, held in holders.items() if len(held) <= MAX_HOLDERS}
-
-
-def _drawn(terms: list[str], limit: int, rng: np.random.Generator) -> list[str]:
-    return sorted(rng.choice(terms, limit, replace=False).tolist()) if len(terms) > limit else terms
 
 
 def term_ranks(sample: Sample, terms: list[str], holders: dict[str, list[int]], encode: Encode) -> NDArray[np.int64]:

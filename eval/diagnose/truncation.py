@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from core.types import Chunk, Flag
 from eval.diagnose.finding import Finding, opening
+from eval.draws import drawn
 from eval.sample import Sample
 from eval.significance import bootstrap_interval
 
@@ -27,6 +28,7 @@ MIN_ASKED = 15  # below it a share is chance
 READ_SHARE = (
     0.5  # of what the end would have by its length; vectors of everything have .8 and more, cut ones .2 at most
 )
+SHARE_DIGITS = 4  # what an encoder's batches change in a vector lies below
 CONFIDENCE = 0.975  # a band is flagged only where the upper limit of a 95% interval lies below that share
 
 Encode = Callable[[Sequence[str]], NDArray[np.floating]]
@@ -73,7 +75,7 @@ def find_truncated(
     limit = sample.max_tokens
     tokens = _tokens(sample, pieces)
     over = (tokens > limit) & (limit > 0)
-    bands = _bands(sample, tokens, np.random.default_rng(seed), encode) if encode and not over.any() else []
+    bands = _bands(sample, tokens, seed, encode) if encode and not over.any() else []
     cut = next((band for band in bands if band.is_cut), None)
     unread = tokens > cut.limit + LEAST_UNREAD if cut else np.zeros(len(sample), dtype=bool)
     flags = [_counted(sample.chunks[i], int(tokens[i]), limit) for i in np.flatnonzero(over)]
@@ -112,7 +114,7 @@ def _tokens(sample: Sample, pieces: Pieces | None) -> NDArray[np.int64]:
     return tokens
 
 
-def _bands(sample: Sample, tokens: NDArray[np.int64], rng: np.random.Generator, encode: Encode) -> list[Band]:
+def _bands(sample: Sample, tokens: NDArray[np.int64], seed: int, encode: Encode) -> list[Band]:
     """Every band with enough chunks, the shortest first."""
     borders = [*(limit + LEAST_UNREAD for limit in LIMITS), np.inf]
     bands = []
@@ -120,7 +122,8 @@ def _bands(sample: Sample, tokens: NDArray[np.int64], rng: np.random.Generator, 
         members = np.flatnonzero((tokens > low) & (tokens <= high))
         if len(members) < MIN_ASKED:
             continue
-        asked = np.sort(rng.choice(members, min(N_ASKED, len(members)), replace=False))
+        place_of = {sample.chunks[i].id: i for i in members.tolist()}
+        asked = sorted(place_of[name] for name in drawn(place_of, N_ASKED, seed))
         parts = [_parts(sample.chunks[i].embedding_text, int(tokens[i]), limit) for i in asked]
         vectors = np.asarray(encode([text for texts in parts for text in texts]), dtype=np.float64)
         n_parts = len(parts[0])
@@ -129,7 +132,8 @@ def _bands(sample: Sample, tokens: NDArray[np.int64], rng: np.random.Generator, 
             for row, (i, texts) in enumerate(zip(asked, parts, strict=True))
         ]
         interval = bootstrap_interval(shares)
-        bands.append(Band(limit, len(asked), interval.mean, interval.high))
+        share = round(interval.mean, SHARE_DIGITS)
+        bands.append(Band(limit, len(asked), share, interval.high))
     return bands
 
 

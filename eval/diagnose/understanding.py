@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from eval.draws import drawn, own_draws
 from eval.sample import Sample, normalized
 from eval.significance import Interval, bootstrap_interval
 from eval.words import words_of
@@ -58,7 +59,7 @@ def find_understanding(sample: Sample, encode: Encode, seed: int = 0) -> Underst
     documents. The mean share of these that lie farther away is an AUROC (Mann and Whitney 1947), with a 95% bootstrap
     interval over passages. Both sides need 3 words. `encode(texts)` gives unit vectors, float, shape (n, dim).
     """
-    parts = _parts(sample, np.random.default_rng(seed))
+    parts = _parts(sample, seed)
     if len(parts) < MIN_PASSAGES:
         return None
     asked, rests = (normalized(np.asarray(encode([getattr(p, side) for p in parts]))) for side in ("words", "rest"))
@@ -76,14 +77,16 @@ def find_understanding(sample: Sample, encode: Encode, seed: int = 0) -> Underst
     return Understanding(bootstrap_interval(shares, seed=seed), limit, int(known.sum()))
 
 
-def _parts(sample: Sample, rng: np.random.Generator) -> list[_Part]:
+def _parts(sample: Sample, seed: int) -> list[_Part]:
     found: list[_Part] = []
-    for i in rng.permutation(len(sample)).tolist():
+    place_of = {chunk.id: i for i, chunk in enumerate(sample.chunks)}
+    for name in drawn(place_of, len(place_of), seed):
         if len(found) == N_PASSAGES:
             break
+        i = place_of[name]
         sentences = sample.sentence_texts(i) or [sample.chunks[i].text]
         if len(sentences) > 1:
-            place = int(rng.integers(len(sentences)))
+            place = own_draws(name, seed).randrange(len(sentences))
             asking, others = words_of(sentences[place]), sentences[:place] + sentences[place + 1 :]
         else:
             words = words_of(sentences[0])

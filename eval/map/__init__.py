@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,8 +25,9 @@ from eval.map.colours import (
     source_of,
 )
 from eval.map.honesty import Honesty, assess
-from eval.map.layout import check_method, lay_out
+from eval.map.layout import Layout, check_method, lay_out
 from eval.neighbours import nearest_rows
+from eval.recall import Recall, compute
 from eval.sample import Sample, normalized
 from eval.subjects import chunks_of_flags
 
@@ -87,11 +89,15 @@ class CorpusMap:
 
 
 def draw_map(
-    diagnosis: Diagnosis, options: MapOptions | None = None, progress: Callable[[str], None] | None = None
+    diagnosis: Diagnosis,
+    options: MapOptions | None = None,
+    progress: Callable[[str], None] | None = None,
+    recall: Recall = compute,
 ) -> CorpusMap:
     """The map of the chunks, or of documents by the mean of their chunks' vectors: the same for the same arguments.
 
     Neighbours are exact, the start is fixed. Above `limit` points a sample is drawn that keeps each source's share.
+    `recall` may know the places from an earlier map of the same vectors.
     Raises InputError for an unknown unit, method or colour, DependencyError where the method's library is absent.
     """
     options = options or MapOptions()
@@ -104,10 +110,7 @@ def draw_map(
     everything = _members(sample, options.unit)
     members = _stratified(sample, everything, options.limit)
     vectors = _mean_vectors(sample, members)
-    say("placing points")
-    layout = lay_out(vectors, options.method, options.seed)
-    say("checking the map")
-    honesty = assess(vectors, layout, options.seed)
+    layout, honesty = _laid_out(vectors, options, say, recall)
     ends = layout.places if members else np.zeros((1, 2))
     low, high = ends.min(axis=0), ends.max(axis=0)
     centre, width = (low + high) / 2, max(float((high - low).max()), 1e-9)
@@ -129,6 +132,24 @@ def draw_map(
         n_total=len(everything),
         note=_note(options.unit, len(members), len(everything), layout.is_line),
     )
+
+
+def _laid_out(
+    vectors: NDArray[np.float32], options: MapOptions, say: Callable[[str], None], recall: Recall
+) -> tuple[Layout, Honesty]:
+    fresh: list[Layout] = []
+
+    def make() -> dict[str, object]:
+        say("placing points")
+        fresh.append(lay_out(vectors, options.method, options.seed))
+        say("checking the map")
+        return {"places": fresh[0].places.tolist(), "honesty": assess(vectors, fresh[0], options.seed).to_json()}
+
+    of = blake2b(f"{vectors.shape} {options.seed} ".encode() + vectors.tobytes(), digest_size=16).hexdigest()
+    made = recall(f"map-{options.method}-{options.unit}", of, make)
+    places = np.array(made["places"], dtype=np.float64).reshape(-1, 2)
+    layout = fresh[0] if fresh else lay_out(vectors, options.method, options.seed, places)
+    return layout, Honesty.from_json(made["honesty"])
 
 
 def _within(centred: NDArray[np.float64], is_line: bool) -> NDArray[np.float32]:

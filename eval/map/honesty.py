@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +36,15 @@ class Honesty:
     n_runs: int
     is_unstable: NDArray[np.bool_]
     threshold: float = MOVED
+
+    def to_json(self) -> dict[str, Any]:
+        """As values that JSON can hold."""
+        return asdict(self) | {"is_unstable": self.is_unstable.tolist()}
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> Self:
+        """What `to_json` gave."""
+        return cls(**{**stored, "is_unstable": np.array(stored["is_unstable"], dtype=bool)})
 
 
 def assess(vectors: NDArray[np.float32], layout: Layout, seed: int = 0) -> Honesty:

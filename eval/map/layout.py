@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -51,16 +52,18 @@ def check_method(method: str) -> None:
             raise DependencyError("A UMAP map needs umap-learn: pip install 'limpid[umap]'. Or use --map-method tsne.")
 
 
-def lay_out(vectors: NDArray[np.float32], method: str = "tsne", seed: int = 0) -> Layout:
+def lay_out(
+    vectors: NDArray[np.float32], method: str = "tsne", seed: int = 0, places: NDArray[np.float64] | None = None
+) -> Layout:
     """The layout of unit rows, float32, shape (n, dim): the same for the same arguments.
 
     It starts from the first two principal components. With fewer than 5 different rows the points stand on a line.
-    Raises as `check_method` does.
+    `places` are those of an earlier layout with the same other arguments. Raises as `check_method` does.
     """
     check_method(method)
     if len(vectors) < MIN_POINTS or len(np.unique(vectors, axis=0)) < MIN_POINTS:
         return _Line(vectors)
-    return _Umap(vectors, seed) if method == "umap" else _Tsne(vectors, seed)
+    return (_Umap if method == "umap" else _Tsne)(vectors, seed, places)
 
 
 def pca_start(vectors: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -81,39 +84,47 @@ class _Tsne:
 
     is_line = False
 
-    def __init__(self, vectors: NDArray[np.float32], seed: int):
-        perplexity = min(PERPLEXITY, max(1.0, (len(vectors) - 1) / 3))
-        index = _ExactIndex(vectors, min(len(vectors) - 1, int(3 * perplexity)))
-        self._affinities = PerplexityBasedNN(perplexity=perplexity, knn_index=index)
+    def __init__(self, vectors: NDArray[np.float32], seed: int, places: NDArray[np.float64] | None = None):
+        self._vectors = vectors
+        self._seed = seed
         self._start = pca_start(vectors)
-        self._embedding = self._optimised(self._start, seed)
-        self.places = np.array(self._embedding, dtype=np.float64)
+        self.places = self._optimised(self._start, seed) if places is None else places
 
     def again(self, seed: int, jitter: float) -> NDArray[np.float64]:
         """With the same neighbours."""
-        return np.array(self._optimised(_jittered(self._start, seed, jitter), seed), dtype=np.float64)
+        return self._optimised(_jittered(self._start, seed, jitter), seed)
 
-    def _optimised(self, start: NDArray[np.float64], seed: int) -> Any:
+    @cached_property
+    def _affinities(self) -> PerplexityBasedNN:
+        perplexity = min(PERPLEXITY, max(1.0, (len(self._vectors) - 1) / 3))
+        index = _ExactIndex(self._vectors, min(len(self._vectors) - 1, int(3 * perplexity)))
+        return PerplexityBasedNN(perplexity=perplexity, knn_index=index)
+
+    def _embedding(self, places: NDArray[np.float64], seed: int) -> Any:
         from openTSNE import TSNEEmbedding
 
-        embedding = TSNEEmbedding(
-            START_SCALE * start / start[:, 0].std(),
+        return TSNEEmbedding(
+            places,
             self._affinities,
-            negative_gradient_method="fft" if len(start) >= INTERPOLATED_FROM else "bh",
+            negative_gradient_method="fft" if len(places) >= INTERPOLATED_FROM else "bh",
             random_state=seed,
             n_jobs=1,  # sums of several threads could differ in their last digit from run to run
         )
+
+    def _optimised(self, start: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
+        embedding = self._embedding(START_SCALE * start / start[:, 0].std(), seed)
         embedding.optimize(EXAGGERATED_STEPS, exaggeration=EXAGGERATION, momentum=0.8, inplace=True)
         steps = STEPS_OF_MANY if len(start) >= INTERPOLATED_FROM else STEPS
         embedding.optimize(steps, momentum=0.8, inplace=True)
         # Placing points centres the map in this way; done now, it moves nothing later.
         embedding -= (embedding.max(axis=0) + embedding.min(axis=0)) / 2
-        return embedding
+        return np.array(embedding, dtype=np.float64)
 
     def place(self, vectors: NDArray[np.float32]) -> NDArray[np.float64]:
         """Each by itself, from the median of its neighbours, with the map held fixed (Poličar et al. 2019)."""
         n_neighbors = min(PLACED_BY, len(self.places) - 1)
-        return np.array(self._embedding.transform(vectors, perplexity=n_neighbors / 3, k=n_neighbors), dtype=np.float64)
+        embedding = self._embedding(self.places, self._seed)
+        return np.array(embedding.transform(vectors, perplexity=n_neighbors / 3, k=n_neighbors), dtype=np.float64)
 
 
 class _ExactIndex(KNNIndex):
@@ -138,11 +149,17 @@ class _Umap:
 
     is_line = False
 
-    def __init__(self, vectors: NDArray[np.float32], seed: int):
+    def __init__(self, vectors: NDArray[np.float32], seed: int, places: NDArray[np.float64] | None = None):
         self._vectors = vectors
+        self._seed = seed
         self._start = pca_start(vectors)
-        self._reducer = self._unfitted(self._start, seed)
-        self.places = np.asarray(self._quietly(self._reducer.fit_transform, vectors), dtype=np.float64)
+        self.places = np.asarray(self._fitted.embedding_, dtype=np.float64) if places is None else places
+
+    @cached_property
+    def _fitted(self) -> Any:
+        reducer = self._unfitted(self._start, self._seed)
+        self._quietly(reducer.fit, self._vectors)
+        return reducer
 
     def again(self, seed: int, jitter: float) -> NDArray[np.float64]:
         """Fitted anew, neighbours included."""
@@ -163,7 +180,7 @@ class _Umap:
 
     def place(self, vectors: NDArray[np.float32]) -> NDArray[np.float64]:
         """Each by its neighbours, with the map held fixed."""
-        return np.asarray(self._quietly(self._reducer.transform, vectors), dtype=np.float64)
+        return np.asarray(self._quietly(self._fitted.transform, vectors), dtype=np.float64)
 
     @staticmethod
     def _quietly(call: Any, vectors: NDArray[np.float32]) -> Any:

@@ -73,10 +73,16 @@ def _rows(name: str, value: object) -> Iterator[Row]:
                     yield Row(f"{label(name)}: {row.label}", row.value, row.is_text)
     elif isinstance(value, Sequence):
         yield from _listed(name, value)
+    elif isinstance(value, bool):
+        yield Row("", label(name) if value else f"{label(name)}: no")
     elif name.startswith("n_"):
-        yield Row("", f"{number(value)} {label(name)}")
+        yield Row("", f"{number(value)} {label(name) if value != 1 else _singular(label(name))}")
     else:
         yield Row(label(name), number(value))
+
+
+def _singular(plural: str) -> str:
+    return plural.removesuffix("ies") + "y" if plural.endswith("ies") else plural.removesuffix("s")
 
 
 def _listed(name: str, values: Sequence) -> Iterator[Row]:

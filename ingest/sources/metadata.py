@@ -19,7 +19,7 @@ MAX_SIDECAR_BYTES = 2**20  # every chunk carries it
 
 # What the index itself says under these names. A title isn't among them: a given one replaces the document's.
 RESERVED = frozenset({"format", "source", *BUILT_IN}) - {"title"}
-_NAME = re.compile(r"""(?!not$)[^\W\d][^\s"'<>=!(),]*""", re.I)  # what a filter takes for a field's name
+_NAME = re.compile(r"""(?!not$)[^\W\d][^\s"'<>=!(),\\]*""", re.I)  # what a filter takes for a field's name
 _NUMBER = re.compile(r"-?(?:0|[1-9]\d*)(?:\.\d+)?")
 
 

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import httpx
 import pytest
 import typer
 
@@ -274,6 +275,19 @@ class TestInterruption:
 
 
 class TestServing:
+    def test_one_that_isn_t_there_is_made_where_that_is_asked_for(self, limpid: Command, tmp_path: Path) -> None:
+        assert limpid("serve", "--port", "0").code == 3
+        assert not (tmp_path / ".limpid").exists()
+        server = start(tmp_path, "serve", "--create", "--port", "0", "--json", "--quiet")
+        try:
+            url = json.loads(server.stdout.readline())["url"]
+            assert httpx.get(f"{url}/v1/status").json()["documents"] == 0
+            assert httpx.post(f"{url}/v1/search", json={"query": "anything"}).json()["hits"] == []
+            assert "Nothing is indexed yet" in httpx.get(f"{url}/documents").text
+        finally:
+            server.send_signal(signal.SIGINT)
+            server.communicate(timeout=30)
+
     def test_a_served_index_answers_through_its_server(self, limpid: Command, corpus: Path, tmp_path: Path) -> None:
         limpid("ingest", corpus)
         server = start(tmp_path, "serve", "--port", "0", "--json")

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import shutil
+import socket
 import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
-from api import checks
+from api import checks, checks_network
+from api.holder import announced
 from core.embed import graph, weights
 from core.embed.weights import DEFAULT_MODEL
 from core.errors import IndexMismatch
@@ -151,8 +156,72 @@ class TestIndex:
         assert states(found, "tenant beta") == ["ok"]
 
     def test_a_server_that_is_not_there(self):
-        (finding,) = checks.qdrant(Settings(index="http://127.0.0.1:9"))
+        (finding,) = checks_network.qdrant(Settings(index="http://127.0.0.1:9"))
         assert (finding.state, finding.code) == ("fault", 5)
+
+
+class TestAddress:
+    def test_one_that_is_taken(self, tmp_path: Path):
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            port = taken.getsockname()[1]
+            settings = Settings(index=str(tmp_path), port=port)
+            (finding,) = checks_network.address(settings)
+            assert finding.state == "warning"
+            assert f"127.0.0.1:{port} (Address already in use). Choose another --port." in finding.found
+            with announced(str(tmp_path), f"http://127.0.0.1:{port}", "secret"):
+                assert list(checks_network.address(settings)) == []
+        assert list(checks_network.address(settings)) == []
+
+
+class TestChat:
+    """The server of the language model, as far as it can be looked at without asking the model."""
+
+    @pytest.fixture
+    def answering(self) -> Iterator[dict]:
+        """What a server answers: `status` and `body`; its address is `url`."""
+        given: dict = {"status": 200, "body": b"{}"}
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                given["asked"] = (self.path, self.headers["authorization"])
+                self.send_response(given["status"])
+                self.end_headers()
+                self.wfile.write(given["body"])
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+            thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+            thread.start()
+            yield given | {"url": f"http://127.0.0.1:{server.server_port}/v1/", "given": given}
+            server.shutdown()
+            thread.join()
+
+    @pytest.mark.parametrize(
+        ("status", "body", "expected"),
+        [
+            (200, b'{"data": [{"id": "other"}, {"id": "little"}]}', "answers, for the model little"),
+            (404, b"", "answers, for the model little"),
+            (200, b'{"data": [{"id": "other"}]}', "lists other, not little"),
+            (401, b"", "refuses the key"),
+        ],
+    )
+    def test_what_it_answers(self, answering: dict, status: int, body: bytes, expected: str):
+        answering["given"] |= {"status": status, "body": body}
+        settings = Settings(chat_url=answering["url"], chat_model="little", chat_api_key="secret")
+        (finding,) = checks_network.chat(settings)
+        assert expected in finding.found
+        assert finding.state == ("ok" if "answers" in expected else "warning")
+        assert "secret" not in finding.found + finding.advice
+        assert answering["given"]["asked"] == ("/v1/models", "Bearer secret")
+
+    def test_half_configured_or_not_there(self):
+        assert list(checks_network.chat(Settings())) == []
+        (finding,) = checks_network.chat(Settings(chat_url="http://127.0.0.1:9/v1"))
+        assert (finding.state, finding.advice) == ("warning", "Set LIMPID_CHAT_MODEL too.")
+        (finding,) = checks_network.chat(Settings(chat_url="http://127.0.0.1:9/v1", chat_model="little"))
+        assert "can't be asked: ConnectError" in finding.found
 
 
 class TestInstallation:

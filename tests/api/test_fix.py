@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -12,9 +13,11 @@ import pytest
 
 import api.trials
 import ingest.fixing
+import ingest.pipeline
 from core.index import open_index
 from core.settings import Settings
 from ingest.chunkers.sentences import split_sentences
+from ingest.sources import discover
 from tests.api.command import Command, start
 from tests.ingest.snapshot import chunks, documents
 
@@ -46,21 +49,37 @@ def paragraphs() -> list[str]:
     return [text for text in texts if "::" not in text and len(split_sentences(text, 0, len(text))) >= 4]
 
 
-@pytest.fixture
-def muddied(limpid: Command, write: Write) -> set[str]:
-    """Ingests pages on one subject, six of which go on with another one; returns the names of these."""
+@pytest.fixture(scope="module")
+def ingested_pages(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Pages on one subject, the `MUDDY` ones of which go on with another one, and an index of them."""
+    folder = tmp_path_factory.mktemp("muddied")
+    pages, index = folder / "docs", folder / "index"
+    pages.mkdir()
     clean = [text for text in paragraphs() if len(text) < 900]
     for number, text in enumerate(clean[6:]):
-        write(f"docs/clean{number:03}.txt", text)
+        (pages / f"clean{number:03}.txt").write_text(text)
     for number, (text, foreign) in enumerate(zip(clean, FOREIGN, strict=False)):
         halved = text[: split_sentences(text, 0, len(text))[3].end]
-        write(f"docs/muddy{number}.txt", f"{halved} {foreign}")
+        (pages / f"muddy{number}.txt").write_text(f"{halved} {foreign}")
     for number in range(6):
-        write(f"docs/page{number}.txt", f"The ferry number {number} leaves at {number} o'clock. {NOTICE}")
+        (pages / f"page{number}.txt").write_text(f"The ferry number {number} leaves at {number} o'clock. {NOTICE}")
     for name in ("one", "two"):
-        write(f"docs/{name}.md", f"# Notes {name}\n\n{TWIN}\n")
-    assert limpid("ingest", "docs").code == 0
-    return {f"muddy{number}.txt" for number in range(6)}
+        (pages / f"{name}.md").write_text(f"# Notes {name}\n\n{TWIN}\n")
+    settings = Settings(index=str(index), offline=True)
+    with open_index(settings, create=True) as opened:
+        assert not ingest.pipeline.ingest(opened, discover([str(pages)]), settings).failures
+    return pages, index
+
+
+@pytest.fixture
+def muddied(limpid: Command, ingested_pages: tuple[Path, Path], tmp_path: Path) -> Path:
+    """The folder of these pages; the index that the command works on is one of them."""
+    pages, index = ingested_pages
+    shutil.copytree(index, tmp_path / ".limpid")
+    return pages
+
+
+MUDDY = {f"muddy{number}.txt" for number in range(len(FOREIGN))}
 
 
 def contents() -> tuple[dict, dict]:
@@ -68,7 +87,7 @@ def contents() -> tuple[dict, dict]:
         return documents(index), chunks(index)
 
 
-def test_it_plans_does_shows_and_takes_back(limpid: Command, muddied: set[str], write: Write) -> None:
+def test_it_plans_does_shows_and_takes_back(limpid: Command, muddied: Path, write: Write) -> None:
     before = contents()
     planned = limpid("fix", "--json")
     assert planned.code == 0, planned.err
@@ -82,7 +101,7 @@ def test_it_plans_does_shows_and_takes_back(limpid: Command, muddied: set[str], 
 
     queries = [{"_id": "q1", "text": "why does sourdough rise"}, {"_id": "q2", "text": "what does the queen bee lay"}]
     asked = write("queries.jsonl", "\n".join(map(json.dumps, queries)))
-    holders = {key: name for key in before[0] for name in muddied if key.endswith(name)}
+    holders = {key: name for key in before[0] for name in MUDDY if key.endswith(name)}
     answers = ("q1", "muddy0.txt"), ("q2", "muddy3.txt")
     rows = [f"{query}\t{key}\t1" for query, wanted in answers for key, name in holders.items() if name == wanted]
     judged = write("qrels.tsv", "query-id\tcorpus-id\tscore\n" + "\n".join(rows) + "\n")
@@ -90,8 +109,8 @@ def test_it_plans_does_shows_and_takes_back(limpid: Command, muddied: set[str], 
     assert ran.code == 0, ran.err
     (change,) = ran.json["changes"]
     after = contents()
-    fixed = {name for key, record in after[0].items() if record.splits for name in muddied if key.endswith(name)}
-    assert fixed == muddied
+    fixed = {name for key, record in after[0].items() if record.splits for name in MUDDY if key.endswith(name)}
+    assert fixed == MUDDY
     assert change["n_flags_after"] < change["n_flags_before"]
     assert (
         change["n_chunks_after"] == len(after[1]) == change["n_chunks_before"] + steps["muddy_chunk", True]["n_chunks"]
@@ -106,10 +125,9 @@ def test_it_plans_does_shows_and_takes_back(limpid: Command, muddied: set[str], 
                 assert after[0][key].text[chunk.start : chunk.end] == chunk.text
     row = next(row for row in ran.json["judged"] if (row["mode"], row["metric"]) == ("hybrid", "nDCG@10"))
     assert (row["n"], row["after"]) == (2, 1.0)
-    assert limpid("ingest", "docs").out.startswith("Indexed: 0 new, 0 updated")
+    assert limpid("ingest", muddied).out.startswith("Indexed: 0 new, 0 updated")
     assert contents() == after
-    for b in ("0.7", "0.75"):  # there and back
-        assert limpid("reindex", "--bm25-b", b).code == 0
+    assert limpid("reindex", "--bm25-b", "0.7").code == 0
     assert contents() == after
 
     ran = limpid("fix", "boilerplate", "duplicate", "--apply")
@@ -128,7 +146,7 @@ def test_it_plans_does_shows_and_takes_back(limpid: Command, muddied: set[str], 
 
 
 def test_an_interruption_leaves_the_index_answering(
-    limpid: Command, muddied: set[str], monkeypatch: pytest.MonkeyPatch
+    limpid: Command, muddied: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = contents()
 
@@ -173,6 +191,10 @@ def test_weight_and_chunk_size_are_measured(
     assert limpid("status", "--json").json["fingerprint"]["chunk_tokens"] == 200
     assert "the size stays as it is" in limpid("fix", "--chunk-tokens", "40", *judgements).out
     assert "has chunks of 200 tokens already" in limpid("fix", "--chunk-tokens", "200", *judgements).err
+    few = write("few.tsv", "query-id\tcorpus-id\tscore\n" + "\n".join(rows[:4]) + "\n")
+    ran = limpid("fix", "--tune", "--apply", "--queries", asked, "--qrels", few)
+    assert (ran.code, "judges 4 of the queries" in ran.err, "at least 5" in ran.err) == (2, True, True)
+    assert "diagnosing" not in ran.err  # told before anything is looked at
     ran = limpid("fix", "hub", "--tune", "--apply", "--json", *judgements)
     assert ran.code == 0, ran.err
     tuned = limpid("tune", "--queries", asked, "--qrels", judged, "--dry-run", "--json").json["alpha"]

@@ -187,6 +187,13 @@ class TestServer:
         assert ring.find("hand-made").name == "b"
 
 
+def test_the_description_asks_for_a_key_once_the_server_does(open_app: Callable[..., Client], file: KeyFile):
+    client = open_app()
+    assert "security" not in client.get("/openapi.json").json()
+    file.add("first", "", "read", None)
+    assert client.get("/openapi.json").json()["security"] == [{"key": []}]
+
+
 class TestHosts:
     @pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.1:8000", "[::1]:8000", "localhost", "LOCALHOST:1",
                                       "192.168.1.7:8000", "search.test"])  # fmt: skip

@@ -248,7 +248,7 @@ def populate(folder: Path, tenant: str, embedder: Embedder) -> None:
     (folder / "report" / "CURRENT").write_text("one")
     quiet, settings = Console(quiet=True), Settings(index="index", offline=True)
     with open_index(Settings(index=str(folder), offline=True), embedder=embedder) as index:
-        diagnosis = diagnose_index(index, quiet)
+        diagnosis = diagnose_index(index, settings, quiet)
         made = write_report(index, settings, quiet, report / "report.html", diagnosis)
     write_parts(made, diagnosis, report)
     (report / "report.json").write_text(json.dumps(made))

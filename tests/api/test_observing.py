@@ -124,6 +124,7 @@ class TestRequestIds:
         answer = client.get("/v1/status", headers={"x-request-id": "me"})
         assert_problem(answer, 500)
         assert answer.headers["x-request-id"] == "me"
+        assert answer.headers["connection"] == "close"  # as the server does
 
 
 class TestLog:
@@ -207,7 +208,27 @@ class TestLog:
         line = json.loads(JsonLines().format(record))
         request_id.reset(token)
         assert (line["message"], line["request_id"]) == ("failed: x", "three")
-        assert line["exception"].endswith("ValueError: no")
+        assert line["exception"].splitlines()[-1] == "ValueError"
+        assert 'File "' in line["exception"]
+
+    @pytest.mark.parametrize("lines", [TextLines, JsonLines])
+    def test_messages_of_exceptions_stay_out_unless_they_are_asked_for(
+        self, lines: type[logging.Formatter], monkeypatch: pytest.MonkeyPatch
+    ):
+        try:
+            try:
+                {}[QUERY]
+            except KeyError:
+                int(QUERY)
+        except ValueError:
+            record = logging.LogRecord("limpid", logging.ERROR, "", 0, "failed", (), sys.exc_info())
+        written = lines().format(record)
+        assert written.index("KeyError") < written.index("ValueError")
+        assert "int(QUERY)" in written
+        assert QUERY not in written
+        record.exc_text = None
+        monkeypatch.setenv("LIMPID_DEBUG", "1")
+        assert QUERY in lines().format(record)
 
 
 class TestTraces:

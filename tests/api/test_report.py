@@ -8,7 +8,12 @@ from pathlib import Path
 import pytest
 from jsonschema import Draft202012Validator
 
+from api.app import create_app
+from api.jobs.report import about, begin, keep, kept_report
+from core.index import open_index
+from core.settings import Settings
 from tests.api.command import Command
+from tests.api.conftest import Client
 
 BREAD = "Bread rises because yeast makes gas. The dough needs an hour."
 TEXTS = (
@@ -94,3 +99,37 @@ def test_a_comparison_says_what_is_gone(indexed: Command, tmp_path: Path) -> Non
     assert ran.code == 0
     assert "1 finding is gone, 0 new, 0 still there." in ran.out
     assert "− duplicate: Note 0" in ran.out
+
+
+def test_a_server_shows_the_report_that_the_command_made(indexed: Command, tmp_path: Path) -> None:
+    made = indexed("report", "--json", "--queries", "queries.jsonl").json
+    assert made["corpus"]["name"] == ".limpid"  # no path: clients read it
+    settings = Settings(index=".limpid", offline=True)
+    with open_index(settings) as index:
+        kept = kept_report(settings)
+        server = Client(create_app(index, settings))
+        answer = server.get("/v1/report").json()
+        assert answer == {"made": kept.made, "generation": 1, "is_current": True, "report": made}
+        page = server.get("/v1/report", headers={"accept": "text/html"}).text
+        assert page == (tmp_path / "report.html").read_text(encoding="utf-8")
+        assert server.get("/map.json").json()["x"] == [point["x"] for point in made["map"]["points"]]
+        assert "duplicate" in server.get("/report").text
+        assert server.get("/map").status_code == 200
+        keep(settings, begin(settings), about(index) | {"made": "2001"})
+        assert kept_report(settings) == kept  # an older reading doesn't take its place
+    assert indexed("delete", "d1").code == 0
+    with open_index(settings) as index:
+        assert not kept_report(settings).is_of(index)
+    ran = indexed("report", "--json", "--map", "documents")
+    assert ran.json["map"]["unit"] == "documents"
+    newer = kept_report(settings)
+    assert newer.made > kept.made
+    assert (newer.read(), newer.places()) == (ran.json, {})
+    assert not kept.folder.exists()
+
+
+def test_a_report_that_can_t_be_kept_is_still_written(indexed: Command, tmp_path: Path) -> None:
+    (tmp_path / ".limpid" / "report").write_text("in the way", encoding="utf-8")
+    ran = indexed("report")
+    assert (ran.code, (tmp_path / "report.html").is_file()) == (0, True)
+    assert "A server won't show this report" in ran.err

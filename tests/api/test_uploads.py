@@ -279,7 +279,9 @@ class TestTexts:
         line = {"_id": "odd", "text": "Ospreys fish.", "metadata": {"a b": 1, "x<y>": "z", "$": "w", "plain": "yes"}}
         job = upload(server, ("corpus.jsonl", json.dumps(line)))
         assert (job["state"], job["outcome"]["new"]) == ("done", 1)
-        hit = server.search(query="ospreys", filter='plain = "yes"').json()["hits"][0]
+        filters = ('plain = "yes"', '"a b" = 1 and "x<y>" = z', "$ = w")
+        (hit,) = {json.dumps(server.search(query="ospreys", filter=each).json()["hits"][0]) for each in filters}
+        hit = json.loads(hit)
         assert hit["metadata"].items() >= line["metadata"].items()
 
 
@@ -359,6 +361,60 @@ class TestJobs:
         assert "hunter2" not in json.dumps(job)
         assert "hunter2" in caplog.text
         assert spooled(opened[1]) == set()
+
+
+class TestRoom:
+    """What can't be kept is refused at once, and nothing of it stays."""
+
+    @pytest.fixture
+    def stopped(self, opened: tuple[Index, Settings]) -> Client:
+        """A client of an app that begins no job."""
+        app = create_app(*opened)
+        app.state.jobs.stop()
+        return Client(app)
+
+    def test_a_disk_with_too_little_room(self, opened, stopped: Client, monkeypatch: pytest.MonkeyPatch):
+        usage = type("Usage", (), {"free": 255 * 2**20})
+        monkeypatch.setattr("api.jobs.spool.shutil.disk_usage", lambda folder: usage)
+        before = spooled(opened[1])
+        for given in ({"json": {"text": BREAD}}, {"files": [("file", ("a.txt", BREAD))]}):
+            assert_problem(stopped.request("POST", "/v1/documents", **given), 507)
+        assert_problem(stopped.request("POST", "/v1/report"), 507)
+        assert spooled(opened[1]) == before
+
+    @pytest.mark.parametrize("length", [100, 300_000])
+    def test_a_disk_that_fills_while_a_file_comes(
+        self, opened, stopped: Client, monkeypatch: pytest.MonkeyPatch, length: int
+    ):
+        full = Path("/dev/full")
+        if not full.is_char_device():
+            pytest.skip("no /dev/full")
+        monkeypatch.setattr("api.jobs.uploads.file_path", lambda folder, number: _Opened(full))
+        problem = stopped.request("POST", "/v1/documents", files=[("file", ("a.txt", "a" * length))])
+        assert_problem(problem, 507)
+
+    def test_more_jobs_than_may_wait(self, opened, stopped: Client, monkeypatch: pytest.MonkeyPatch):
+        monkeypatch.setattr("api.jobs.queue.MAX_WAITING", 1)
+        queue = stopped.app.state.jobs.of("")
+        before = len(queue.all())
+        stopped.request("POST", "/v1/documents", json={"text": BREAD})
+        refused = stopped.request("POST", "/v1/documents", json={"text": BREAD})
+        assert "1 jobs wait already" in assert_problem(refused, 503)["detail"]
+        assert refused.headers["retry-after"] == "5"
+        assert len(queue.all()) == before + 1
+        for job in queue.all():
+            if job.state == "waiting":
+                queue.spool.remove(job)
+
+
+class _Opened:
+    """A path that is opened as if it were new."""
+
+    def __init__(self, path: Path):
+        self._path = path
+
+    def open(self, mode: str):
+        return self._path.open("wb")
 
 
 class TestRestarts:

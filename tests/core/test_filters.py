@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from core.errors import InputError
 from core.filters import All, Comparison, Not, OneOf, Some, parse_filter
 
-FIELDS = ["lang", "year", "draft"]
+FIELDS = ["lang", "year", "draft", "a/b", "not so plain", "back\\slash"]
 
 
 @pytest.mark.parametrize(
@@ -38,6 +38,10 @@ FIELDS = ["lang", "year", "draft"]
             ),
         ),
         ("lang = '=='", Comparison("meta.lang", "=", "==")),
+        ("a/b = x", Comparison('meta."a/b"', "=", "x")),
+        ("a/b = true", Comparison("yes", "=", "a/b")),
+        ("'not so plain' in (1, 2)", OneOf('meta."not so plain"', (1, 2))),
+        ('not "lang" = en', Not(Comparison("meta.lang", "=", "en"))),
         (
             "lang = a or lang = b and not year < 3",
             Some(
@@ -66,7 +70,12 @@ def test_meaning(expression: str, expected: object) -> None:
     ("expression", "message"),
     [
         ("langg = 'en'", "unknown field 'langg'. Did you mean 'lang'"),
-        ("nothing = 1", "This index knows: document_id, draft, headings, lang, page, title, uri, year"),
+        (
+            "nothing = 1",
+            "This index knows: 'a/b', 'back\\\\slash', document_id, draft, headings, lang, 'not so plain',",
+        ),
+        ("'langg' = en", "unknown field 'langg'. Did you mean 'lang'"),
+        ("back\\slash = 1", "no condition can name the field 'back\\\\slash'"),
         ("lang =", "expected a value, but the filter ends at character 7"),
         ("lang 'en'", "expected =, !=, <, <=, >, >= or in, but found \"'en'\" at character 6"),
         ("lang = 'en' year = 3", "expected 'and', 'or' or the end, but found 'year' at character 13"),
@@ -97,3 +106,10 @@ def test_errors_say_where_and_what(expression: str, message: str) -> None:
 def test_any_text_parses_or_is_refused(expression: str) -> None:
     with contextlib.suppress(InputError):
         assert parse_filter(expression, FIELDS)
+
+
+def test_a_message_names_so_many_fields_and_no_more() -> None:
+    with pytest.raises(InputError) as caught:
+        parse_filter("nothing = 1", [f"field{number}" for number in range(1000)] + ["x" * 41])
+    assert str(caught.value).endswith(" and 966 more.")
+    assert len(str(caught.value)) < 600

@@ -7,9 +7,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.stats import multivariate_normal
 
 from core.errors import InputError
-from eval.diagnose import diagnose, write_scores
+from eval.diagnose import QueryEvidence, diagnose, write_scores
 from eval.diagnose.clusters import MISPLACED, find_merged_topics, misplacement
 from eval.diagnose.density import crowded_above, find_density
 from eval.diagnose.dimensions import find_dimension_collapse, n_components
@@ -17,7 +18,7 @@ from eval.diagnose.duplicates import find_boilerplate, find_duplicates
 from eval.diagnose.hubs import find_hubs, hub_above
 from eval.diagnose.mismatch import find_mismatch
 from eval.diagnose.muddy import find_muddy
-from eval.diagnose.sides import NAMES, find_sides, ward_profile
+from eval.diagnose.sides import NAMES, find_sides, likelihood_profile, ward_profile
 from eval.diagnose.terms import find_unplaceable
 from eval.diagnose.truncation import find_truncated
 from eval.neighbours import nearest_rows
@@ -45,6 +46,23 @@ def test_ward_split_equals_the_sum_written_out():
     (profile,) = ward_profile(vectors, np.ones((1, 3)))
     first = 1 * 2 / 3 * ((1 - 0.5) ** 2 + (0 - 0.5) ** 2)
     assert profile == pytest.approx([first, 2 * 1 / 3 * ((1 - 0) ** 2 + (0 - 1) ** 2)])
+
+
+def test_likelihood_ratio_equals_that_of_the_normal_distributions():
+    rng = np.random.default_rng(0)
+    vectors, weights = rng.standard_normal((1, 4, 3)).astype(np.float32), np.array([[1.0, 2.0, 0.5, 0.5]])
+    between = np.array([4.0, 0.5, 0.01], dtype=np.float32)
+    (profile,) = likelihood_profile(vectors, weights, between)
+    for n_left, told in enumerate(profile, start=1):
+        sides = np.split(np.arange(4), [n_left])
+        means = np.stack([np.average(vectors[0, side], axis=0, weights=weights[0, side]) for side in sides])
+        alone = np.diag([1 / weights[0, side].sum() for side in sides])
+        expected = sum(
+            multivariate_normal.logpdf(means[:, axis], cov=alone + variance * np.eye(2))
+            - multivariate_normal.logpdf(means[:, axis], cov=alone + variance)
+            for axis, variance in enumerate(between)
+        )
+        assert told == pytest.approx(expected, abs=1e-4)
 
 
 def test_muddy_chunks_are_found_and_split_in_the_right_place():
@@ -341,3 +359,41 @@ def test_terms_that_the_vectors_miss_are_listed():
     assert (flag.kind, flag.evidence["n_pieces"], flag.evidence["rank_by_words"]) == ("unplaceable_term", 7, 1)
     assert flag.score == flag.evidence["rank_by_vectors"] > 10
     assert not find_unplaceable(changed).numbers["judged"]
+
+
+def test_findings_are_recalled_for_an_equal_sample_alone():
+    sample, _ = topical_corpus(60)
+    kept: dict[tuple[str, str], str] = {}
+
+    def recall(name, key, make):
+        made = (name, key) not in kept
+        if made:
+            names.append(name)
+            kept[name, key] = json.dumps(make(), default=lambda value: value.item())
+        return json.loads(kept[name, key])
+
+    def made_by(sample, **options) -> list[str]:
+        names.clear()
+        found = diagnose(sample, recall=recall, **options)
+        plain = diagnose(sample, **options)
+        assert [flag.subject for flag in found.flags] == [flag.subject for flag in plain.flags]
+        assert json.dumps([found.corpus, found.scores]) == json.dumps([plain.corpus, plain.scores])
+        return list(names)
+
+    names: list[str] = []
+    everything = made_by(sample)
+    assert len(everything) == 10
+    assert made_by(sample) == []
+    assert made_by(replace(sample)) == []
+    assert made_by(sample, queries=QueryEvidence(np.array([0.1, 0.2]))) == ["mismatch"]
+    assert made_by(sample, queries=QueryEvidence(np.array([0.1, 0.3]))) == ["mismatch"]
+    assert made_by(sample, seed=1) == everything
+    first = sample.chunks[0]
+    for changed in (
+        replace(sample, chunks=(replace(first, text=first.text.upper()), *sample.chunks[1:])),
+        replace(sample, chunks=(replace(first, headings=("New",)), *sample.chunks[1:])),
+        replace(sample, vectors=sample.vectors[::-1].copy()),
+        replace(sample, sentence_vectors=sample.sentence_vectors[::-1]),
+        replace(sample, max_tokens=512),
+    ):
+        assert made_by(changed) == everything

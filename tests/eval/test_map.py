@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -137,6 +138,43 @@ def test_what_comes_later_is_placed_among_its_neighbours_and_moves_nothing(rows)
     assert np.max(distance) < 0.3 * width
 
 
+@pytest.mark.parametrize("gradient", ["bh", "fft"])
+def test_known_places_are_a_layout_without_another_optimisation(rows, monkeypatch, gradient):
+    monkeypatch.setattr("eval.map.layout.INTERPOLATED_FROM", 0 if gradient == "fft" else 10**6)
+    monkeypatch.setattr("eval.map.layout.EXAGGERATED_STEPS", 50)
+    monkeypatch.setattr("eval.map.layout.STEPS", 100)
+    known, later = rows[:120], rows[120:]
+    layout = lay_out(known)
+    placed = layout.place(later)
+    monkeypatch.setattr("eval.map.layout._Tsne._optimised", None)
+    again = lay_out(known, places=layout.places.copy())
+    np.testing.assert_array_equal(again.places, layout.places)
+    np.testing.assert_array_equal(again.place(later), placed)
+
+
+def test_a_recalled_map_is_the_map(diagnosis, monkeypatch):
+    kept: dict = {}
+
+    def recall(name, key, make):
+        if (name, key) not in kept:
+            kept[name, key] = json.dumps(make())
+        return json.loads(kept[name, key])
+
+    first = draw_map(diagnosis, recall=recall)
+    documents = draw_map(diagnosis, MapOptions(unit="documents"), recall=recall)
+    assert len(kept) == 2
+    monkeypatch.setattr("eval.map.layout._Tsne._optimised", None)
+    again = draw_map(diagnosis, recall=recall)
+    np.testing.assert_array_equal(again.positions, first.positions)
+    np.testing.assert_array_equal(again.honesty.is_unstable, first.honesty.is_unstable)
+    assert again.honesty.to_json() == first.honesty.to_json()
+    assert again.colourings == first.colourings
+    assert documents.unit == "documents"
+    changed = replace(diagnosis, sample=replace(diagnosis.sample, vectors=diagnosis.sample.vectors[::-1].copy()))
+    with pytest.raises(TypeError):
+        draw_map(changed, recall=recall)
+
+
 def test_queries_stand_on_the_map_with_their_neighbours(diagnosis):
     vectors = diagnosis.sample.vectors
     drawn = draw_map(diagnosis, MapOptions(queries=[("q1", "first"), ("q2", "last")], query_vectors=vectors[[0, -1]]))
@@ -264,3 +302,5 @@ def test_umap_is_the_same_twice_and_places_what_comes_later(rows):
     nearest, _ = nearest_rows(rows[130:], rows[:130], 1)
     distance = np.linalg.norm(layout.places[nearest[:, 0]] - placed, axis=1)
     assert np.median(distance) < 0.1 * np.ptp(layout.places)
+    known = lay_out(rows[:130], "umap", places=layout.places)
+    np.testing.assert_array_equal(known.place(rows[130:]), placed)

@@ -248,12 +248,26 @@ def test_a_kind_that_nobody_has_described_is_shown_as_it_is(muddy_diagnosis):
     for shown in (
         "Measured against: The 95%",
         "1,200 queries",
-        "is odd yes",
+        " is odd",
         "river, mill",
         "A passage &lt;b&gt;.",
     ):
         assert shown in page
     assert [row.value for row in rows_of({"examples": evidence["examples"]})][-1] == "2"
+
+
+@pytest.mark.parametrize(
+    ("evidence", "told"),
+    [
+        ({"n_documents": 1, "n_queries": 1}, ["1 document", "1 query"]),
+        ({"n_documents": 2, "n_queries": 1200}, ["2 documents", "1,200 queries"]),
+        ({"texts_are_equal": True}, ["texts are equal"]),
+        ({"texts_are_equal": False}, ["texts are equal: no"]),
+    ],
+)
+def test_facts_are_words(evidence: dict[str, object], told: list[str]):
+    assert [row.value for row in rows_of(evidence)] == told
+    assert not any(row.label for row in rows_of(evidence))
 
 
 def test_copies_and_mud_that_chance_gives_stay_out_of_the_verdict(muddy_diagnosis):

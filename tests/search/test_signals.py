@@ -35,6 +35,7 @@ def test_unknown_words_are_named_as_they_were_written(retriever: Retriever):
     assert found.signals.unknown_terms == ("Xyzzyplugh",)
     assert any("Xyzzyplugh" in note for note in found.notes)
     assert retriever.search("raise an exception").signals.unknown_terms == ()
+    assert retriever.search("日本語 exception").signals.unknown_terms == ("日本語",)  # one word, several terms
 
 
 def test_one_leg_has_no_confidence(retriever: Retriever):

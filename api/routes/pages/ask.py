@@ -12,11 +12,11 @@ from api.chat.schemas import ChatMessage, ChatRequest, Citation
 from api.chat.upstream import Upstream, UpstreamFailed
 from api.pages.answers import cited_pieces
 from api.pages.hits import document_link
-from api.routes.chat import Configured
+from api.routes.chat import Configured, check_may_ask
 from api.routes.pages.failing import check_length, page_router
 from api.schemas import MAX_QUERY_CHARACTERS
 from api.serving.tenants import Caller, Live
-from core.errors import InputError, NotFound
+from core.errors import Forbidden, InputError, NotFound
 
 router = page_router()
 
@@ -33,6 +33,7 @@ async def answer(live: Live, caller: Caller, upstream: Configured, question: Ann
     if not question.strip():
         raise InputError("The question is empty; write at least one word.")
     check_length("question", question, MAX_QUERY_CHARACTERS)
+    check_may_ask(caller, upstream)
     request = ChatRequest(messages=[ChatMessage(role="user", content=question)])
     try:
         given = await whole(await prepare(request, live, upstream), upstream)
@@ -53,9 +54,13 @@ def _shown(given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _page(caller: Caller, upstream: Upstream, status: int = 200, **shown: Any) -> Response:
+    lacking, title = "", ""
     try:
-        model, lacking = upstream.model, ""
+        check_may_ask(caller, upstream)
     except NotFound as error:
-        model, lacking = "", str(error)
+        lacking, title = str(error), "No language model is set up."
+    except Forbidden as error:
+        lacking, title = str(error), "Your key may not ask."
+    model = "" if lacking else upstream.model
     given = {"question": "", "answer": None, "failure": "", **shown}
-    return pages.render("ask", caller, status, model=model, lacking=lacking, **given)
+    return pages.render("ask", caller, status, model=model, lacking=lacking, title=title, **given)

@@ -37,6 +37,18 @@ def ask(client: openai.OpenAI, messages: list[dict[str, Any]] | None = None, **o
     return client.chat.completions.create(model="any", messages=messages or TEA, **options)
 
 
+def spans_of(monkeypatch: pytest.MonkeyPatch):
+    """Where the spans of applications that are made from now on go."""
+    trace = pytest.importorskip("opentelemetry.sdk.trace")
+    from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+    from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+    exporter, provider = InMemorySpanExporter(), trace.TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    monkeypatch.setattr("opentelemetry.trace.get_tracer", provider.get_tracer)
+    return exporter
+
+
 class TestWhole:
     def test_the_answer_comes_with_what_it_cites(self, client: openai.OpenAI, upstream: Upstream):
         answer = ask(client)
@@ -240,6 +252,52 @@ class TestInjection:
             ask(client, list(self.ASKED), extra_body={"retrieval": {"context_tokens": budget}})
             inside = re.split(r"</?retrieved-[0-9a-f]{16}>", upstream.prompt)[1]
             assert llm_tokenizer.count([inside.strip() + "\n"])[0] <= budget
+
+
+class TestRoles:
+    def test_asking_may_need_more_than_reading(self, chat_index: Index, chat_settings: Settings, upstream: Upstream):
+        chosen = chat_settings.model_copy(update={"chat_role": "admin", "api_keys": SecretStr("one,acme:two")})
+        with serving(create_app(chat_index, chosen)) as url:
+            asked = {"url": f"{url}/v1/chat/completions", "json": {"messages": TEA}}
+            refused = httpx.post(**asked, headers={"authorization": "Bearer two"})
+            assert refused.status_code == 403
+            assert "role admin; yours has the role write" in refused.json()["error"]["message"]
+            page = httpx.get(f"{url}/ask", auth=("", "two"))
+            assert "Your key may not ask" in page.text
+            assert "<textarea" not in page.text
+            form = {"data": {"question": "tea"}, "auth": ("", "two"), "headers": {"origin": url}}
+            assert httpx.post(f"{url}/ask", **form).status_code == 403
+            assert not upstream.requests
+            assert httpx.post(**asked, headers={"authorization": "Bearer one"}).status_code == 200
+
+
+class TestObserved:
+    def test_answers_are_timed_by_their_outcome(
+        self, chat_index: Index, chat_settings: Settings, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+    ):
+        exporter = spans_of(monkeypatch)
+        with serving(create_app(chat_index, chat_settings)) as url:
+            chat = f"{url}/v1/chat/completions"
+            httpx.post(chat, json={"messages": TEA})
+            upstream.status = 500
+            httpx.post(chat, json={"messages": TEA, "stream": True})
+            upstream.status, upstream.answer, upstream.pause_s = 200, "word " * 2000, 0.005
+            with httpx.stream("POST", chat, json={"messages": TEA, "stream": True}) as stream:
+                next(stream.iter_lines())
+            until(upstream.has_lost_its_client.is_set)
+
+            def counted() -> dict[str, str]:
+                told = httpx.get(f"{url}/metrics").text
+                return dict(re.findall(r'upstream_seconds_count\{outcome="(\w+)"} (\S+)', told))
+
+            until(lambda: len(counted()) == 3)
+            assert counted() == {"answered": "1.0", "502": "1.0", "cancelled": "1.0"}
+        spans = exporter.get_finished_spans()
+        requests = {span.context.span_id for span in spans if span.name == "POST /v1/chat/completions"}
+        calls = [span for span in spans if span.name == "language model"]
+        assert {span.parent.span_id for span in calls} == requests
+        assert [span.status.is_ok for span in calls] == [True, False, True]
+        assert not any(span.attributes or span.events for span in calls)
 
 
 class TestFailures:

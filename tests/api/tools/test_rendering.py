@@ -48,6 +48,7 @@ class TestFill:
         assert len(kept) >= min(1, len(entries))
         if len(kept) > 1:
             assert kept == entries[: len(kept)]
+            assert kept == entries or size(llm_tokenizer, make(entries[: len(kept) + 1])) > limit
         elif kept and "omitted" not in kept[0]:
             assert entries[0]["text"].startswith(kept[0]["text"])
             assert kept[0]["end"] - kept[0]["start"] == len(kept[0]["text"])
@@ -57,6 +58,22 @@ class TestFill:
         needed = size(llm_tokenizer, make(entries))
         assert Budget(needed, llm_tokenizer.count).fill(FORM, entries, make)["hits"] == entries
         assert Budget(needed - 1, llm_tokenizer.count).fill(FORM, entries, make)["hits"] == entries[:-1]
+
+    @pytest.mark.parametrize("limit", [500, 2000])
+    def test_counts_hardly_more_than_it_gives(self, llm_tokenizer: LlmTokenizer, limit: int):
+        """Counting is most of a call's time."""
+        n_counted = 0
+
+        def count(texts: list[str]) -> list[int]:
+            nonlocal n_counted
+            n_counted += sum(map(len, texts))
+            return llm_tokenizer.count(texts)
+
+        entries = [entry(rank, f"Tea number {rank} is brewed with water. " * 8) for rank in range(1, 31)]
+        answer = Budget(limit, count).fill(FORM, entries, make)
+        given = len(FORM.text(answer)) + len(json.dumps(answer, ensure_ascii=False))
+        assert 1 < len(answer["hits"]) < len(entries)
+        assert n_counted <= 1.5 * given
 
     def test_a_long_text_is_cut_where_a_word_ends(self, llm_tokenizer: LlmTokenizer):
         text = "Glaciers flow slowly downhill.\n" * 400
