@@ -20,6 +20,8 @@ MIN_CHUNKS = 30  # below it there is no corpus to compare a chunk with
 N_DEVIATIONS = 3  # more flags than chance gives: its Poisson spread, and the median and scale are estimated too
 PEERS = 60  # chunks with the nearest number of sentences that make up a chunk's null
 Z_LIMIT = float(norm.ppf(0.95))  # 1.645: one clean chunk in twenty lies above it where the null is normal
+FAR = float(norm.isf(0.001))  # 3.09
+FEW = 2  # chunks, which say nothing about a corpus
 MORE_ALARMS = 1.6  # collections have up to so many times the alarms of a normal null (`python -m benchmarks.validate`)
 FARTHEST = 8.0  # deviations; what lies farther out counts as that
 Model = Mapping[str, NDArray[np.float64]]
@@ -62,15 +64,13 @@ def find_muddy(sample: Sample, seed: int = 0, model: Model | None = None) -> Fin
         scores[index] = {"score": float(z[place]), "flagged": is_flagged, "split_at": chunk.sentences[left].start}
         if is_flagged:
             flags.append(_flag(chunk, sides, place, float(z[place]), float(confidence[place])))
-    expected = len(z) * float(norm.sf(Z_LIMIT))
-    at_most = MORE_ALARMS * expected
     return Finding(
         flags=tuple(flags),
         numbers=numbers
         | {
             "n_flagged": len(flags),
-            "n_expected_by_chance": round(expected),
-            "exceeds_chance": len(flags) > at_most + N_DEVIATIONS * at_most**0.5,
+            "n_expected_by_chance": round(len(z) * float(norm.sf(Z_LIMIT))),
+            "exceeds_chance": exceeds_chance(z),
         },
         scores={"muddy": scores},
     )
@@ -86,6 +86,15 @@ def muddy_scores(sides: Sides, model: Model) -> NDArray[np.float64]:
     kept = np.clip(muddy_features(sides), model["lowest"], model["highest"])
     logits = model["intercept"] + (kept - model["means"]) / model["deviations"] @ model["coefficients"]
     return robust_z(logits[:, None], sides.n_sentences)[:, 0] * Z_LIMIT / model["limit"]
+
+
+def exceeds_chance(z: NDArray[np.float64]) -> bool:
+    """Whether more scores lie above the limit than a clean corpus has, or more lie far above it."""
+    for limit in (Z_LIMIT, FAR):
+        at_most = MORE_ALARMS * len(z) * float(norm.sf(limit))
+        if (z > limit).sum() > max(FEW, at_most + N_DEVIATIONS * at_most**0.5):
+            return True
+    return False
 
 
 @cache

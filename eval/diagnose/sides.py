@@ -71,7 +71,8 @@ def find_sides(sample: Sample, seed: int = 0) -> Sides:
     mean cosines to the 3 nearest other chunks of their document, negated; nearer to another document: the same less
     that to the 3 nearest chunks of other documents, negated. likelihood ratio: the highest of `likelihood_profile`.
     A chunk is divided where the sum of three profiles is highest: both contrasts, as shares of their highest, and the
-    likelihood ratio, between its lowest and highest.
+    likelihood ratio, between its lowest and highest, which counts n / dim where there are fewer chunks than dimensions:
+    its variances are learnt from them.
     """
     members = np.array([i for i, chunk in enumerate(sample.chunks) if len(chunk.sentences) >= MIN_SENTENCES], dtype=int)
     if not len(members):
@@ -79,6 +80,7 @@ def find_sides(sample: Sample, seed: int = 0) -> Sides:
         return Sides(none, none, none, np.zeros(0), np.zeros((0, len(NAMES))))
     spaces = _spaces(sample, members)
     references = _References(sample, spaces.center, seed)
+    trust = min(1.0, len(members) / len(spaces.center))
     features = np.full((len(members), len(NAMES)), np.nan)
     left, contrast = np.zeros(len(members), dtype=np.int64), np.zeros(len(members))
     n_sentences = np.array([len(sample.chunks[i].sentences) for i in members])
@@ -91,7 +93,7 @@ def find_sides(sample: Sample, seed: int = 0) -> Sides:
         plain, white = ward_profile(vectors, weights), ward_profile(whitened, weights)
         ratio = likelihood_profile(whitened, weights, spaces.between)
         least = ratio.min(axis=1, keepdims=True)
-        votes = sum(_share(profile) for profile in (plain, white, ratio - least))
+        votes = _share(plain) + _share(white) + trust * _share(ratio - least)
         left[rows] = 1 + np.round(votes, 6).argmax(axis=1)
         contrast[rows] = plain.max(axis=1)
         is_left = np.arange(vectors.shape[1]) < left[rows][:, None]

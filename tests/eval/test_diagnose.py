@@ -17,7 +17,7 @@ from eval.diagnose.dimensions import find_dimension_collapse, n_components
 from eval.diagnose.duplicates import find_boilerplate, find_duplicates
 from eval.diagnose.hubs import find_hubs, hub_above
 from eval.diagnose.mismatch import find_mismatch
-from eval.diagnose.muddy import find_muddy
+from eval.diagnose.muddy import exceeds_chance, find_muddy
 from eval.diagnose.sides import NAMES, find_sides, likelihood_profile, ward_profile
 from eval.diagnose.terms import find_unplaceable
 from eval.diagnose.truncation import find_truncated
@@ -63,6 +63,16 @@ def test_likelihood_ratio_equals_that_of_the_normal_distributions():
             for axis, variance in enumerate(between)
         )
         assert told == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("n_above", "n_far", "exceeds"), [(50, 0, False), (120, 0, True), (40, 4, False), (40, 9, True)]
+)
+def test_more_than_chance_gives(n_above: int, n_far: int, exceeds: bool):
+    z = np.zeros(1000)
+    z[: n_above + n_far] = 2.0
+    z[:n_far] = 4.0
+    assert exceeds_chance(z) == exceeds
 
 
 def test_muddy_chunks_are_found_and_split_in_the_right_place():
